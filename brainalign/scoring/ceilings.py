@@ -6,6 +6,8 @@ variance ceiling.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -162,7 +164,7 @@ def split_half(
     return (2 * mean_r / (1 + mean_r)).reshape(units)
 
 
-def _half_averages(codes: NDArray, counts: NDArray, rng: np.random.Generator):
+def _half_averages(codes: NDArray, counts: NDArray, rng: np.random.Generator) -> tuple[Any, Any]:
     """Two sparse (n_repeated_stimuli, n_trials) matrices that average a random half of each stimulus's trials."""
     from scipy.sparse import csr_array
 
@@ -172,13 +174,15 @@ def _half_averages(codes: NDArray, counts: NDArray, rng: np.random.Generator):
     # An odd count's extra trial goes to either half.
     cut = (counts + rng.integers(0, 2, len(counts)) * (counts % 2)) // 2
     kept = np.cumsum(counts > 1) - 1
-    halves = []
-    for half in (position < cut[codes], position >= cut[codes]):
+
+    def averages(half: NDArray) -> Any:
         rows = np.flatnonzero(half & (counts[codes] > 1))
         size = np.bincount(codes[rows], minlength=len(counts))
         shape = (int(np.sum(counts > 1)), len(codes))
-        halves.append(csr_array((1.0 / size[codes[rows]], (kept[codes[rows]], rows)), shape=shape))
-    return tuple(halves)
+        return csr_array((1.0 / size[codes[rows]], (kept[codes[rows]], rows)), shape=shape)
+
+    first = position < cut[codes]
+    return averages(first), averages(~first)
 
 
 def rdm_ceilings(subject_rdms: ArrayLike, *, method: str = "spearman") -> tuple[float, float]:
