@@ -31,20 +31,21 @@ def frame_to_json(frame: pd.DataFrame) -> dict[str, Any]:
     >>> frame_from_json(frame_to_json(pd.DataFrame({"a": [1, 2], "b": ["x", None]})))["b"].tolist()
     ['x', None]
     """
-    columns = {}
+    columns = []  # a list: manifests sort the keys of mappings
     for name in frame:
         series = frame[name]
         kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else "O"
         dtype = str(series.dtype) if kind in "fiub" else "object"
         values = [None if pd.isna(value) else value for value in series.tolist()]
-        columns[str(name)] = {"dtype": dtype, "values": values}
+        columns.append({"name": str(name), "dtype": dtype, "values": values})
     return {"n_rows": len(frame), "columns": columns}
 
 
 def frame_from_json(plain: dict[str, Any]) -> pd.DataFrame:
     """The reverse of `frame_to_json`."""
     frame = pd.DataFrame(index=range(plain["n_rows"]))
-    for name, column in plain["columns"].items():
+    for column in plain["columns"]:
+        name = column["name"]
         values = [np.nan if value is None else value for value in column["values"]]
         if column["dtype"] == "object":
             frame[name] = pd.Series(column["values"], dtype=object)
@@ -133,13 +134,12 @@ def trial_table(trials: pd.DataFrame, n_trials: int) -> pd.DataFrame:
         raise DataError("trials without stimulus_id", found=f"rows {missing[:5].tolist()}", fix="drop or name them")
     table = trials.reset_index(drop=True).copy()
     table["stimulus_id"] = [str(one) for one in table["stimulus_id"]]
-    table["stimulus_id"] = table["stimulus_id"].astype(object)
     for name, default in _DEFAULTS.items():
         if name not in table:
             table[name] = default
     if "repetition" not in table:
         table["repetition"] = table.groupby(["subject", "stimulus_id"]).cumcount()
-    return table
+    return _text_as_objects(table)
 
 
 def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
@@ -151,4 +151,9 @@ def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
         table.insert(0, "name", [f"unit{number}" for number in range(n_units)])
     table["name"] = table["name"].astype(str)
     check_unique_ids(table["name"].tolist(), what="unit names")
-    return table
+    return _text_as_objects(table)
+
+
+def _text_as_objects(table: pd.DataFrame) -> pd.DataFrame:
+    """One form for text columns, whatever the pandas version and its options."""
+    return table.astype({name: object for name in table if not isinstance(table[name].dtype, np.dtype)})

@@ -173,7 +173,8 @@ class Trials:
     def average(self, by: str | Sequence[str] = "stimulus_id") -> Trials:
         """Mean over the trials that share `by` (and the subject), in order of first appearance.
 
-        Columns that are constant within each group are kept; `n_averaged` counts the trials in each mean.
+        Columns that are constant within each group are kept (session and run become "mixed" otherwise);
+        `n_averaged` counts the trials in each mean.
         """
         keys = [by] if isinstance(by, str) else list(by)
         self._need_columns(keys)
@@ -190,7 +191,8 @@ class Trials:
             sums = np.add.reduceat(self.responses[:, block][order].astype(np.float64), starts, axis=0)
             means[:, block] = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
         constant = [name for name in self.trials if name in keys or groups[name].nunique(dropna=False).max() == 1]
-        table = self.trials.iloc[order[starts]][constant].assign(n_averaged=counts)
+        mixed = {name: "mixed" for name in ("session", "run") if name not in constant}
+        table = self.trials.iloc[order[starts]][constant].assign(n_averaged=counts, **mixed)
         return self._like(means, table, self.units, step={"step": "average", "by": keys})
 
     def zscore(self, by: str | Sequence[str] = "session", *, fit: str = "all") -> Trials:
