@@ -273,13 +273,18 @@ class DatasetSpec(Record):
             raise SpecError(f"{self.id}: {name!r} is no size", expected="an integer", found=value)
         return value
 
-    def shrunk(self) -> DatasetSpec:
-        """The same spec with the small numbers of `tiny` in place of the real ones."""
+    def shrunk(self, **sizes: Any) -> DatasetSpec:
+        """The same spec with the small numbers of `tiny` (and `sizes`, which win) in place of the real ones."""
+        small = {**self.tiny, **sizes}
+        strangers = sorted(set(small) - set(self.facts) - set(self.entities))
+        if strangers:
+            raise SpecError(f"{self.id} has no fact {strangers}", expected=sorted({*self.facts, *self.entities}))
         sources = {**self.sources, "tiny": "small synthetic tree, not the dataset"}
-        small = {name: Fact(value=value, source="tiny", confidence="verified") for name, value in self.tiny.items()}
-        facts = {name: small.get(name, fact) for name, fact in self.facts.items()}
-        entities = {name: small.get(name, fact) for name, fact in self.entities.items()}
-        return self.model_copy(update={"facts": facts, "entities": entities, "sources": sources})
+        made = {name: Fact(value=value, source="tiny", confidence="verified") for name, value in small.items()}
+        facts = {name: made.get(name, fact) for name, fact in self.facts.items()}
+        entities = {name: made.get(name, fact) for name, fact in self.entities.items()}
+        update = {"facts": facts, "entities": entities, "sources": sources, "tiny": small}
+        return self.model_copy(update=update)
 
 
 def fill(pattern: str, entities: Mapping[str, Name]) -> str:
