@@ -249,7 +249,7 @@ def plant_ieeg_bids(plan: Planting) -> None:
         plan.write("recording", {"data": data, "ch_names": names, "sfreq": sfreq}, **where)
         plan.write("channels", channels, **where)
         plan.write("events", events, **where)
-        sidecar = {"TaskName": task, "SamplingFrequency": sfreq, "PowerLineFrequency": 50.0,
+        sidecar = {"TaskName": where["task"], "SamplingFrequency": sfreq, "PowerLineFrequency": 50.0,
                    "iEEGReference": "n/a", "SoftwareFilters": "n/a"}  # fmt: skip
         plan.write("sidecar", sidecar, **where)
     plan.truth["events"] = np.column_stack([onsets, contacts])
