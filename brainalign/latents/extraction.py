@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -183,6 +184,8 @@ def _run(task: _Task, cache: CacheLike) -> dict[str, Latents]:
         for name, draft in drafts.items():
             _latents(task, name, draft.values).save(store.path(keys[name]))
             draft.remove()
+    for key in keys.values():  # a kill may have fallen between storing and tidying up
+        shutil.rmtree(store.root / f".{key}.partial", ignore_errors=True)
     return {name: Latents.open(store.path(key)) for name, key in keys.items()}
 
 

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies
 from torch import nn
 
 from brainalign.cache import Cache
@@ -67,15 +69,29 @@ def test_any_order_joins_by_id(clip_folder: Path, pictures: Stimuli) -> None:
     assert np.abs(forwards.values[0] - forwards.values[1]).max() > 1e-3
 
 
-def test_same_pixels_are_computed_once() -> None:
-    base = random_pictures(5, seed=2)
-    arrays = [base.array(base.ids[one]) for one in (0, 1, 0, 2, 1, 0)]
-    stimuli = Stimuli.from_arrays(np.stack(arrays), "abcdef")
+PICTURES = random_pictures(5, seed=2)
+
+
+@given(
+    shown=strategies.lists(strategies.integers(0, 4), min_size=1, max_size=12), batch_size=strategies.integers(1, 13)
+)
+@settings(max_examples=30, deadline=None)
+def test_same_pixels_are_computed_once(shown: list[int], batch_size: int) -> None:
+    arrays = [PICTURES.array(PICTURES.ids[one]) for one in shown]
+    stimuli = Stimuli.from_arrays(np.stack(arrays), [f"id{row}" for row in range(len(shown))])
     network = Counting()
-    found = extract(stimuli, network, cache=False)
-    assert sum(network.batches) == 3
+    found = extract(stimuli, network, batch_size=batch_size, cache=False)
+    assert sum(network.batches) == len(set(shown))
+    assert max(network.batches) <= batch_size
     np.testing.assert_allclose(found.values, by_hand(stimuli), atol=1e-6)
-    np.testing.assert_array_equal(found.at("acf")[0], found.at("acf")[2])
+
+
+def test_two_at_once_compute_once(tmp_path: Path) -> None:
+    stimuli, networks = random_pictures(6), [Counting(), Counting()]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda network: extract(stimuli, network, batch_size=1, cache=tmp_path), networks))
+    np.testing.assert_array_equal(found[0].values, found[1].values)
+    assert sorted(sum(network.batches) for network in networks) == [0, 6]
 
 
 def test_cache_hit_and_what_makes_another_key(tmp_path: Path) -> None:
