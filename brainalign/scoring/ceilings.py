@@ -237,7 +237,9 @@ def _ranked_similarity(ranks: NDArray, others: NDArray, method: str) -> NDArray:
         return product / (np.linalg.norm(ranks, axis=1) * np.linalg.norm(others, axis=1))
 
 
-def gram_ceilings(gram: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gram_ceilings(
+    gram: ArrayLike, *, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Leave-one-out ceilings from the Gram matrix of the subjects' (centred) vectors.
 
     With unit vectors ``z_s`` and ``G = z z'``, the cosine of subject s with the sum of a set T of subjects is
@@ -247,20 +249,24 @@ def gram_ceilings(gram: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.floa
     ----------
     gram : array (..., n_subjects, n_subjects)
         Inner products; normalised here.
+    weights : array (..., n_subjects), optional
+        How often a bootstrap drew each subject. All copies of a subject are left out together.
 
     Returns
     -------
     lower, upper : array (...)
     """
     gram = np.asarray(gram, dtype=np.float64)
+    count = np.ones(gram.shape[-1]) if weights is None else np.asarray(weights, dtype=np.float64)
     norm = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = gram / (norm[..., :, None] * norm[..., None, :])
-        row = unit.sum(axis=-1)
-        total = row.sum(axis=-1)
-        upper = row.mean(axis=-1) / np.sqrt(total)
-        others = total[..., None] - 2 * row + 1.0
-        lower = np.mean((row - 1.0) / np.sqrt(others), axis=-1)
+        row = np.einsum("...st,...t->...s", unit, count)
+        total = np.sum(count * row, axis=-1, keepdims=True)
+        share = count / count.sum(axis=-1, keepdims=True)
+        upper = np.sum(share * row / np.sqrt(total), axis=-1)
+        others = total - 2 * count * row + count**2
+        lower = np.sum(np.where(count > 0, share * (row - count) / np.sqrt(others), 0.0), axis=-1)
     return lower, upper
 
 

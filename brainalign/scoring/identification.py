@@ -276,7 +276,9 @@ def join_by_id(predicted: Any, targets: Any) -> tuple[NDArray, NDArray]:
 def _split_of(predicted: Any) -> str | None:
     """The split hash that predictions carry in their metadata, if any."""
     meta = getattr(predicted, "meta", None)
-    return str(meta["split"]) if isinstance(meta, Mapping) and "split" in meta else None
+    split = meta.get("split") if isinstance(meta, Mapping) else None
+    split = split.get("hash") if isinstance(split, Mapping) else split
+    return None if split is None else str(split)
 
 
 def _directed(predicted: Any, targets: Any, query: str) -> tuple[NDArray, NDArray]:

@@ -128,7 +128,7 @@ def test_interval_covers_the_value_of_the_population() -> None:
 def test_latents_are_joined_by_id_and_bring_their_split() -> None:
     ids = [f"s{i}" for i in range(9)]
     order = np.random.default_rng(3).permutation(9)
-    predicted = FakeLatents(PREDICTED[order], [ids[i] for i in order], {"split": "abc"})
+    predicted = FakeLatents(PREDICTED[order], [ids[i] for i in order], {"split": {"hash": "abc"}})
     gallery = FakeLatents(np.vstack([TRUE, TRUE]), ids + [f"other{i}" for i in range(9)])
     score = retrieval(predicted, gallery)
     assert score.value == pytest.approx(retrieval(PREDICTED, TRUE).value, abs=1e-12)

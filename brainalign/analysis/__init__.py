@@ -1,0 +1,1 @@
+"""Analyses of aligned data: decoding, and the geometry of representations."""
