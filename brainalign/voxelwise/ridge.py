@@ -1,0 +1,243 @@
+"""`Ridge`: latents to responses (or any features to any targets), one penalty per target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from brainalign.errors import DataError
+from brainalign.scoring.correlation import mean_over_targets, pearson, r2
+from brainalign.splits import check_disjoint
+from brainalign.voxelwise.backend import on_device
+from brainalign.voxelwise.plan import RidgeFit, plan_ridge
+from brainalign.voxelwise.samples import (
+    as_features,
+    as_targets,
+    is_latents,
+    is_trials,
+    resolve_folds,
+    stimulus_rows,
+)
+from brainalign.voxelwise.scores import UnitScores, score_predictions
+
+if TYPE_CHECKING:
+    from brainalign.latents.base import Latents
+    from brainalign.trials import Trials
+
+__all__ = ["Ridge"]
+
+
+class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Ridge regression of many targets, each with its own cross-validated penalty.
+
+    The design is decomposed once per fold, training products come by subtracting the held-out part from the whole,
+    and a grid of any length costs about two products a fold (see `brainalign.voxelwise.heldout`).
+
+    Parameters
+    ----------
+    alphas : "auto", float or sequence of float
+        Penalties to choose from; "auto" spans nine decades around the mean eigenvalue of X'X.
+    cv : int, splitter, iterable of (train, test), "loo", "gcv" or None
+        How penalties are chosen. A number makes contiguous folds of arrays, and folds that keep the repetitions of a
+        stimulus together where groups or Trials are given. None needs a single alpha.
+    fit_intercept : bool
+        Centre inside every fold; exact also far from the origin.
+    scoring : {"r2", "correlation"}
+        What the chosen penalty has most of, on average over folds.
+    alpha_per_target : bool
+        False takes the one penalty that is best on average over targets.
+    device : {"cpu", "auto", "cuda", ...}
+        "cpu" computes with numpy, a GPU with torch.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (n_features, n_targets), or (n_features,) for a one-dimensional target
+    intercept_ : ndarray, shape (n_targets,), or float
+    best_alphas_ : ndarray, shape (n_targets,)
+    cv_scores_ : ndarray, shape (n_targets,)
+        Mean held-out score at the best alpha; NaN for a constant target.
+    alphas_ : ndarray
+        The grid.
+    stimulus_ids_ : tuple of str or None
+        Stimuli fitted on, when fitted on Latents and Trials; they cannot be scored on.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 4))
+    >>> Y = X @ np.eye(4, 3) + 0.1 * rng.standard_normal((100, 3))
+    >>> model = Ridge().fit(X, Y)
+    >>> model.predict(X[:2]).shape, bool((model.cv_scores_ > 0.95).all())
+    ((2, 3), True)
+    """
+
+    def __init__(
+        self,
+        alphas: Any = "auto",
+        cv: Any = 5,
+        *,
+        fit_intercept: bool = True,
+        scoring: str = "r2",
+        alpha_per_target: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self.alphas = alphas
+        self.cv = cv
+        self.fit_intercept = fit_intercept
+        self.scoring = scoring
+        self.alpha_per_target = alpha_per_target
+        self.device = device
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Ridge:
+        """Choose penalties and fit.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features) or Latents
+        y : array (n_samples, n_targets), or Trials when X is Latents
+            Trials are joined with their latents by `stimulus_id`; times of a channel count as targets.
+        groups : array (n_samples,), optional
+            Samples that stay together in cross-validation. The `stimulus_id` of Trials by default.
+
+        Raises
+        ------
+        DataError
+            When X or y holds NaN, they do not pair, an alpha is not positive, or folds are too small.
+        LeakageError
+            When a fold given as `cv` has a group on both sides.
+        """
+        self.stimulus_ids_, self.latent_space_, self.subjects_ = None, None, None
+        self._units: list[str] = []
+        if is_latents(X) and is_trials(y):
+            groups = y.stimulus_ids if groups is None else groups
+            self.stimulus_ids_ = tuple(sorted(set(y.stimulus_ids)))
+            self.latent_space_ = X.space
+            self.subjects_ = tuple(sorted(set(y.trials["subject"].astype(str))))
+            self._units = _unit_names(y)
+            X, y = stimulus_rows(X, y.stimulus_ids), y.matrix()
+        elif is_latents(X) or is_trials(y):
+            raise DataError(
+                "Ridge pairs Latents with Trials, or arrays with arrays", found=(type(X), type(y))
+            )
+        self._one_dimensional = np.asarray(y).ndim == 1
+        X = as_features(self, X, reset=True)
+        Y = as_targets(y, n_samples=len(X))
+        divisions = resolve_folds(self.cv, len(X), groups)
+        dtype = str(np.result_type(X.dtype, Y.dtype))
+        plan = plan_ridge(
+            on_device(X, self.device), self.alphas, divisions, fit_intercept=self.fit_intercept, dtype=dtype
+        )
+        self.alphas_ = plan.alphas
+        self._keep(plan.fit(Y, scoring=self.scoring, per_target=self.alpha_per_target))
+        return self
+
+    def _keep(self, fit: RidgeFit) -> None:
+        self._fit = fit
+        first = 0 if self._one_dimensional else slice(None)
+        self.coef_ = fit.coef[:, first]
+        self.intercept_ = fit.intercept[first]
+        self.best_alphas_ = fit.best_alphas
+        self.cv_scores_ = fit.cv_scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Responses to stimuli.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features) or Latents
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_targets)
+            In the precision of X.
+        """
+        check_is_fitted(self)
+        if is_latents(X):
+            self._check_space(X)
+            X = X.values.reshape(len(X), -1)
+        predicted = self._fit.predict(as_features(self, X, reset=False))
+        return predicted[:, 0] if self._one_dimensional else predicted
+
+    def score(self, X: Any, y: Any) -> float:
+        """Mean of `scoring` over the targets that vary, on other samples than those fitted on.
+
+        Raises
+        ------
+        LeakageError
+            When Latents and Trials are given and a stimulus was fitted on.
+        """
+        if is_latents(X) and is_trials(y):
+            measured = self.score_units(X, y, n_permutations=0)
+            return mean_over_targets(measured.r2 if self.scoring == "r2" else measured.r)[0]
+        predicted = self.predict(X)
+        Y = as_targets(y, n_samples=len(predicted))
+        measure = r2 if self.scoring == "r2" else pearson
+        return mean_over_targets(measure(Y, predicted.reshape(Y.shape)))[0]
+
+    def score_units(
+        self, latents: Latents, trials: Trials, *, n_permutations: int = 1000, seed: int = 0
+    ) -> UnitScores:
+        """Score each unit on stimuli that were not fitted on.
+
+        Repetitions are averaged per stimulus; the ceiling comes from the spread of the repetitions and their number.
+
+        Parameters
+        ----------
+        latents : Latents
+        trials : Trials
+            Test trials of the subject and units fitted on.
+        n_permutations : int
+            Shuffles of stimuli behind the p-values of r; 0 leaves p and q out.
+        seed : int
+
+        Returns
+        -------
+        UnitScores
+            r, R², ceilings, ceiling-normalised r, p, and q (false discovery rate over units), per unit.
+
+        Raises
+        ------
+        LeakageError
+            When a test stimulus was fitted on.
+        DataError
+            When the model was fitted on bare arrays, or units, subject or latent space differ.
+        """
+        check_is_fitted(self)
+        if self.stimulus_ids_ is None:
+            raise DataError(
+                "this model was fitted on arrays, so seen stimuli cannot be told from new ones",
+                fix="fit(latents, trials), or use score(X, Y) on samples you have kept apart",
+            )
+        check_disjoint(self.stimulus_ids_, trials.stimulus_ids)
+        self._check_space(latents)
+        subjects = tuple(sorted(set(trials.trials["subject"].astype(str))))
+        units = _unit_names(trials)
+        if units != self._units or subjects != self.subjects_:
+            raise DataError(
+                "test trials do not match the trials fitted on",
+                expected=f"subject {self.subjects_}, {len(self._units)} units: {self._units[:3]} ...",
+                found=f"subject {subjects}, {len(units)} units: {units[:3]} ...",
+                fix="score a model on its own subject and units",
+            )
+        average = trials.average("stimulus_id")
+        predicted = self._fit.predict(stimulus_rows(latents, average.stimulus_ids))
+        return score_predictions(predicted, trials, average, n_permutations=n_permutations, seed=seed)
+
+    def _check_space(self, latents: Any) -> None:
+        if self.latent_space_ is not None and latents.space != self.latent_space_:
+            raise DataError(
+                "these latents are of another space than those fitted on",
+                expected=self.latent_space_,
+                found=latents.space,
+            )
+
+
+def _unit_names(trials: Any) -> list[str]:
+    """What each target is: the unit, and its time where responses are resolved in time."""
+    names = trials.units["name"].tolist()
+    if trials.times is None:
+        return names
+    return [f"{name} at {time:.6g} s" for name in names for time in trials.times]

@@ -1,0 +1,144 @@
+"""The door of ridge models: what users hand over, checked and joined by stimulus id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold
+from sklearn.utils.validation import validate_data
+
+from brainalign.arrays import check_finite
+from brainalign.errors import DataError
+from brainalign.splits import check_disjoint, folds
+
+__all__ = ["as_features", "as_targets", "is_latents", "is_trials", "resolve_folds", "stimulus_rows"]
+
+
+def is_trials(x: Any) -> bool:
+    """Whether `x` holds responses with their tables."""
+    return hasattr(x, "matrix") and hasattr(x, "stimulus_ids")
+
+
+def is_latents(x: Any) -> bool:
+    """Whether `x` holds latents by stimulus id."""
+    return hasattr(x, "at") and hasattr(x, "ids")
+
+
+def stimulus_rows(latents: Any, ids: Iterable[Any]) -> np.ndarray:
+    """Latents of the given stimuli as vectors, (n, n_features)."""
+    rows = latents.at(ids)
+    return rows.reshape(len(rows), -1)
+
+
+def as_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """scikit-learn's checks of X (shape, names, number of features), and that all is finite.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Learns (``reset=True``) or compares ``n_features_in_`` and ``feature_names_in_``.
+    X : array-like, shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray
+        float32 stays, all else becomes float64; a memory map is not copied.
+
+    Raises
+    ------
+    DataError
+    """
+    if getattr(X, "dtype", None) == np.float16:
+        X = X.astype(np.float32)
+    try:
+        X = validate_data(estimator, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=reset)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    check_finite(X, name="X")
+    return X
+
+
+def as_targets(Y: Any, *, n_samples: int) -> np.ndarray:
+    """Targets as numbers (n_samples, n_targets), float16 and integers kept as they are; finiteness is checked later.
+
+    Raises
+    ------
+    DataError
+        When Y is missing, not numeric, or has another number of samples than X.
+    """
+    if Y is None:
+        raise DataError("requires y to be passed, but the target y is None")
+    array = np.asarray(Y)
+    if array.dtype.kind not in "fiub":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"Y is not numeric: {error}", expected="numbers", found=array.dtype) from error
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or len(array) != n_samples or not array.shape[1]:
+        raise DataError(
+            "X and Y differ in samples",
+            expected=f"Y of shape ({n_samples}, n_targets)",
+            found=f"shape {array.shape}",
+            fix="pair them by stimulus: fit(latents, trials) joins by stimulus_id",
+        )
+    return array
+
+
+def resolve_folds(cv: Any, n_samples: int, groups: Any = None) -> Any:
+    """Turn ``cv`` into folds that keep groups whole.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of (train, test), "loo", "gcv" or None
+        A number makes that many folds: contiguous ones, or, with groups, folds that keep each group together.
+    n_samples : int
+    groups : array-like (n_samples,), optional
+        Stimulus of each row.
+
+    Returns
+    -------
+    list of (train, test), "loo", "gcv" or None
+
+    Raises
+    ------
+    DataError
+        When there are too few samples or groups, or a closed form would predict a repetition from its twin.
+    LeakageError
+        When a given fold has a group on both sides.
+
+    Examples
+    --------
+    >>> [test.tolist() for _, test in resolve_folds(2, 4, groups=["a", "b", "a", "b"])]
+    [[0, 2], [1, 3]]
+    """
+    groups = None if groups is None else np.asarray(groups)
+    if groups is not None and len(groups) != n_samples:
+        raise DataError("groups must label every sample", expected=n_samples, found=len(groups))
+    if cv is None:
+        return None
+    if isinstance(cv, str):
+        if groups is not None and len(np.unique(groups.astype(str))) < n_samples:
+            raise DataError(
+                f"cv='{cv}' would predict a repetition of a stimulus from the other repetitions",
+                expected="each stimulus once",
+                found=f"{len(np.unique(groups.astype(str)))} stimuli in {n_samples} trials",
+                fix="average first, trials.average('stimulus_id'), or take cv=5, which keeps repetitions together",
+            )
+        return cv
+    if isinstance(cv, (int, np.integer)):
+        if groups is not None:
+            return [(fold.train, fold.test) for fold in folds(groups, n_splits=int(cv))]
+        if not 2 <= cv <= n_samples:
+            raise DataError(
+                "cannot make these folds", expected=f"2 <= cv <= n_samples={n_samples}", found=f"cv={cv}"
+            )
+        return list(KFold(int(cv)).split(np.empty(n_samples)))
+    pairs = cv.split(np.empty((n_samples, 1)), None, groups) if hasattr(cv, "split") else cv
+    made = [(np.asarray(train), np.asarray(test)) for train, test in pairs]
+    for train, test in made:
+        overlap = groups if groups is not None else np.arange(n_samples)
+        check_disjoint(overlap[train], overlap[test], what="group" if groups is not None else "sample")
+    return made
