@@ -1,0 +1,169 @@
+"""The simulated subject: responses to given latents, with everything that made them returned beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainalign.errors import DataError, closest
+from brainalign.latents.base import Latents
+from brainalign.loaders.simulated.design import Design, Truth, plan_trials
+from brainalign.loaders.simulated.fmri import SPACE, roi_sizes, simulate_fmri
+from brainalign.loaders.simulated.sensors import simulate_sensors, source_sizes
+from brainalign.spaces import SensorSpace
+from brainalign.stimuli import Stimuli
+from brainalign.trials import Trials
+
+__all__ = ["Design", "Truth", "load_simulated", "simulate_subject"]
+
+MODALITIES = ("fmri", "eeg", "seeg")
+
+
+def simulate_subject(
+    latents: Any, *, modality: str = "fmri", seed: int = 0, stimuli: Stimuli | None = None, **options: Any
+) -> tuple[Trials, Truth]:
+    """Responses of a made-up subject to given latents, and the truth behind them.
+
+    Each ROI (fMRI) or source (EEG, sEEG) listens to a subspace of the latents around one preferred direction. Noise
+    is added up to a known ceiling per unit, and sessions drift. Every piece of work has a seed of its own: more
+    repetitions or another ROI leave the tuning as it was.
+
+    Parameters
+    ----------
+    latents : Latents, ndarray (n_stimuli, n_features) or mapping of ROI to either
+        What drives the responses. A mapping gives each ROI latents of its own, such as another layer of a network.
+        Rows of an array are called ``stimulus-0000``, ...
+    modality : {"fmri", "eeg", "seeg"}
+        "fmri": voxels on a 4 mm grid. "eeg": 32 electrodes in volts. "seeg": depth-electrode contacts, high-gamma
+        envelopes in SD of the noise.
+    seed : int
+    stimuli : Stimuli, optional
+        The pictures, attached to the trials.
+    **options
+        Fields of `Design`: n_repetitions, n_sessions, n_runs, test_share, n_test_repetitions, ceiling, silent_share,
+        n_dimensions, drift, rois, directions, sfreq, tmin, tmax, line_noise.
+
+    Returns
+    -------
+    trials : Trials
+        (n_trials, n_voxels), or (n_trials, n_channels, n_times).
+    truth : Truth
+
+    Raises
+    ------
+    DataError
+        When a modality, option or ROI is unknown, or the latents do not vary.
+
+    Examples
+    --------
+    >>> latents = np.random.default_rng(0).standard_normal((60, 8))
+    >>> trials, truth = simulate_subject(latents, rois={"V1": 20, "FFA": 30}, n_repetitions=2)
+    >>> trials.shape, truth.weights["FFA"].shape
+    ((120, 50), (8, 30))
+    """
+    if modality not in MODALITIES:
+        raise DataError(f"unknown modality '{modality}'.{closest(modality, MODALITIES)}", expected=MODALITIES)
+    design = _design(options)
+    named = tuple(str(name) for name in latents) if isinstance(latents, Mapping) else None
+    sizes = roi_sizes(design, named) if modality == "fmri" else source_sizes(modality, design, named)
+    _check_names(design.directions, sizes, "directions")
+    ids, features = _features(latents, sizes)
+    plan = plan_trials(ids, design, modality=modality, seed=seed)
+    if modality == "fmri":
+        responses, units, truth = simulate_fmri(features, sizes, plan, design, seed)
+    else:
+        responses, units, truth = simulate_sensors(modality, features, sizes, plan, design=design, seed=seed)
+    trials = Trials(
+        responses,
+        plan.table,
+        units,
+        times=None if modality == "fmri" else design.times,
+        space=SPACE if modality == "fmri" else _sensor_space(modality, design),
+        info={"dataset": "simulated", "modality": modality, "seed": seed},
+    )
+    return (trials if stimuli is None else trials.with_stimuli(stimuli)), truth
+
+
+def load_simulated(
+    spec: Any,
+    root: Path,
+    *,
+    subject: Any = None,
+    n_stimuli: int = 240,
+    model: str = "offline:conse",
+    modality: str = "fmri",
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Trials, Truth]:
+    """The simulated subject as a data set: drawn scenes, and responses that follow a network's view of them.
+
+    Parameters
+    ----------
+    spec : DatasetSpec
+    root : Path
+        Not read: nothing lies on disk.
+    subject : int or str, optional
+        There is one.
+    n_stimuli : int
+        Scenes drawn with `seed`.
+    model : str
+        Network whose latents drive the responses, as `brainalign.extract` takes it.
+    modality, seed, **options
+        See `simulate_subject`.
+    """
+    from brainalign.latents import extract
+    from brainalign.scenes import draw_scenes
+
+    scenes = draw_scenes(n_stimuli, seed=seed)
+    return simulate_subject(extract(scenes, model), modality=modality, seed=seed, stimuli=scenes, **options)
+
+
+def _design(options: Mapping[str, Any]) -> Design:
+    known = [one.name for one in fields(Design)]
+    for name in options:
+        if name not in known:
+            raise DataError(f"simulate_subject has no option '{name}'.{closest(name, known)}", expected=known)
+    return Design(**options)
+
+
+def _check_names(given: Mapping[str, Any], sizes: Mapping[str, int], what: str) -> None:
+    for name in given:
+        if name not in sizes:
+            raise DataError(f"{what} for an unknown ROI '{name}'.{closest(name, sizes)}", expected=list(sizes))
+
+
+def _features(latents: Any, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Stimulus ids, and for each ROI its centred latents as (n_stimuli, n_features) float64."""
+    given = latents if isinstance(latents, Mapping) else dict.fromkeys(sizes, latents)
+    _check_names(given, sizes, "latents")
+    if missing := [name for name in sizes if name not in given]:
+        raise DataError(f"no latents for '{missing[0]}'", expected=list(sizes), found=list(given))
+    named = {name: _named_rows(given[name]) for name in sizes}
+    ids = next(iter(named.values())).ids
+    features, seen = {}, {}
+    for name, rows in named.items():
+        key = id(given[name])
+        if key not in seen:
+            values = rows.select(ids).flat().astype(np.float64)
+            if not np.isfinite(values).all():
+                raise DataError(f"latents of '{name}' are not finite", expected="finite numbers", found="NaN or inf")
+            seen[key] = values - values.mean(axis=0)
+        features[name] = seen[key]
+    return ids, features
+
+
+def _named_rows(latents: Any) -> Latents:
+    if isinstance(latents, Latents):
+        return latents
+    values = np.asarray(latents, dtype=np.float64)
+    if values.ndim < 2 or len(values) < 2:
+        raise DataError("latents need a row a stimulus", expected="(n_stimuli >= 2, n_features)", found=values.shape)
+    return Latents(values, [f"stimulus-{row:04d}" for row in range(len(values))], space="given")
+
+
+def _sensor_space(modality: str, design: Design) -> SensorSpace:
+    return SensorSpace(sfreq=design.sfreq, coordinate_frame="head" if modality == "eeg" else "mni_tal")
