@@ -122,7 +122,7 @@ def plan_ridge(
     if fit_intercept:
         xp = namespace(design)
         design = xp.concatenate(
-            [design, xp.ones_like(design[:, :1])] if len(made.eigenvalues) else [design], axis=1
+            [design, xp.ones((len(X), 1), dtype=design.dtype, device=design.device)], axis=1
         )
         made = replace(made, left=design[:, : len(made.eigenvalues)])
     factors = tuple(

@@ -137,7 +137,7 @@ def decompose(X: Any, *, centre: bool = True, dtype: str | None = None) -> Decom
 def eigh_without_null(gram: Any, size: int) -> tuple[Any, Any]:
     """Eigenvalues (rank,) and vectors (n, rank) of a Gram matrix, without those that are zero up to rounding."""
     eigenvalues, vectors = namespace(gram).linalg.eigh(gram)
-    keep = eigenvalues > size * np.finfo(np.float64).eps * eigenvalues[-1]
+    keep = eigenvalues > size * np.finfo(np.float64).eps * eigenvalues[-1:]
     keep &= eigenvalues > 0
     return eigenvalues[keep], vectors[:, keep]
 
@@ -161,7 +161,10 @@ def auto_alphas(eigenvalues: Any) -> np.ndarray:
 
 def check_alphas(alphas: Any) -> np.ndarray:
     """Alphas as a vector of positive float64, or `DataError`."""
-    grid = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    try:
+        grid = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    except (TypeError, ValueError):
+        grid = np.empty(0)
     if grid.ndim != 1 or not grid.size or not np.all(np.isfinite(grid)) or grid.min() <= 0:
         raise DataError(
             "alphas must be positive numbers",
