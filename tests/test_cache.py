@@ -37,7 +37,8 @@ def test_round_trip_is_exact_and_memory_mapped(artefact):
     assert meta == {"model": "toy", "n": 3}
 
 
-def test_every_flipped_byte_is_found(artefact, rng=np.random.default_rng(0)):
+def test_every_flipped_byte_is_found(artefact):
+    rng = np.random.default_rng(0)
     file = artefact / "values.npy"
     whole = file.read_bytes()
     for position in rng.integers(0, len(whole), 40):

@@ -1,0 +1,5 @@
+"""``python -m brainalign``."""
+
+from brainalign.cli import main
+
+main()

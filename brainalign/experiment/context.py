@@ -1,0 +1,125 @@
+"""What every analysis of one experiment works on: the recording, the latents, the folds; each made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from brainalign.arrays import sha256_array
+from brainalign.cache import Cache
+from brainalign.errors import DataError
+from brainalign.experiment.schema import Average, Experiment, Select, Zscore, _Analysis, _CrossValidated
+from brainalign.latents import extract
+from brainalign.latents.base import Latents
+from brainalign.loaders.images92 import SubjectRdms
+from brainalign.loaders.registry import data_root, load
+from brainalign.splits import Fold, folds
+from brainalign.stimuli import Stimuli
+from brainalign.trials import Trials
+
+__all__ = ["Context"]
+
+
+@dataclass
+class Context:
+    """Lazily loaded parts of one experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    cache : Cache, optional
+        Where extracted latents are kept.
+    """
+
+    experiment: Experiment
+    cache: Cache | None = None
+    _latents: dict[str, dict[str, Latents]] = field(default_factory=dict)
+
+    @cached_property
+    def source(self) -> Trials | SubjectRdms:
+        """The recording after preprocessing, or RDMs where a data set comes as such."""
+        wanted = self.experiment.dataset
+        loaded = load(wanted.name, root=wanted.root, subject=wanted.subject, **wanted.options)
+        loaded = loaded[0] if isinstance(loaded, tuple) else loaded
+        if isinstance(loaded, SubjectRdms):
+            if self.experiment.preprocessing:
+                raise DataError(f"'{wanted.name}' comes as RDMs: there are no responses to preprocess")
+            return loaded
+        for step in self.experiment.preprocessing:
+            loaded = _apply(loaded, step)
+        loaded.check_finite()
+        return loaded
+
+    @property
+    def trials(self) -> Trials:
+        """The recording, where an analysis needs responses."""
+        if not isinstance(self.source, Trials):
+            raise DataError(f"'{self.experiment.dataset.name}' comes as RDMs: only rsa can be done on it")
+        return self.source
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what was loaded, so that a step made from other data is not taken for this one's."""
+        if isinstance(self.source, Trials):
+            tables = [self.source.trials.to_json(), self.source.units.to_json()]
+            return Cache.key(responses=sha256_array(self.source.responses), tables=tables)
+        return Cache.key(rdms={name: sha256_array(one) for name, one in self.source.rdms.items()})
+
+    def chosen(self, analysis: _Analysis) -> Trials:
+        """Trials and units that one analysis asks for."""
+        return self.trials.select(analysis.trials, units=analysis.units)
+
+    def stimuli(self) -> Stimuli:
+        """The pictures shown."""
+        if self.source.stimuli is None:
+            raise DataError(f"'{self.experiment.dataset.name}' comes without pictures", fix="leave latents out")
+        if isinstance(self.source, SubjectRdms):
+            return self.source.stimuli
+        shown = list(dict.fromkeys(self.source.stimulus_ids))
+        return self.source.stimuli.select(shown)
+
+    def latents(self, name: str) -> dict[str, Latents]:
+        """Latents of one entry, by label: one for an embedding, one per layer otherwise."""
+        if name not in self._latents:
+            wanted = self.experiment.latents[name]
+            found = extract(
+                self.stimuli(),
+                wanted.model.replace("${BRAINALIGN_DATA}", str(data_root())),
+                layers=wanted.layers,
+                pool=wanted.pool,
+                cache=self.cache,
+                device="cpu",
+                **wanted.options,
+            )
+            named = (
+                {f"{name} {layer}": one for layer, one in found.items()} if isinstance(found, dict) else {name: found}
+            )
+            self._latents[name] = named
+        return self._latents[name]
+
+    def folds(self, trials: Trials, analysis: _CrossValidated, stratify: np.ndarray | None = None) -> list[Fold]:
+        """Cross-validation folds of one analysis, from the experiment's seed."""
+        source = np.arange(len(trials)) if analysis.by == "trial" else trials
+        stratify = None if analysis.n_splits is None else stratify
+        return folds(source, analysis.by, n_splits=analysis.n_splits, seed=self.experiment.seed, stratify=stratify)
+
+    def parts_of(self, analysis: _Analysis) -> dict[str, Any]:
+        """Everything that the result of one analysis depends on, as plain data."""
+        wanted = getattr(analysis, "latents", [])
+        return {
+            "analysis": analysis.model_dump(),
+            "latents": {name: self.experiment.latents[name].model_dump() for name in wanted},
+            "data": self.fingerprint,
+            "seed": self.experiment.seed,
+        }
+
+
+def _apply(trials: Trials, step: Select | Zscore | Average) -> Trials:
+    if isinstance(step, Select):
+        return trials.select(step.trials, units=step.units, times=step.times)
+    if isinstance(step, Zscore):
+        return trials.zscore(step.by, fit=step.fit)
+    return trials.average(step.by)

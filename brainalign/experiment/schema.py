@@ -1,0 +1,212 @@
+"""The experiment file: one YAML that names dataset, preprocessing, latents, analyses and seed."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from brainalign.errors import SpecError, closest
+
+__all__ = [
+    "Analysis",
+    "Decode",
+    "Encode",
+    "Evoked",
+    "Experiment",
+    "Rsa",
+    "Voxelwise",
+    "ZeroShot",
+    "load_experiment",
+]
+
+_MAX_BYTES = 1 << 20
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(_Record):
+    """What to load: a data spec, where the copy lies, and the loader's own options."""
+
+    name: str
+    root: str | None = None
+    subject: int | str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Select(_Record):
+    """Keep some trials, units or times."""
+
+    step: Literal["select"]
+    trials: str | None = None
+    units: str | None = None
+    times: tuple[float, float] | None = None
+
+
+class Zscore(_Record):
+    """Scale each unit within each group; `fit` is "all" or a query."""
+
+    step: Literal["zscore"]
+    by: str | list[str] = "session"
+    fit: str = "all"
+
+
+class Average(_Record):
+    """Mean over the trials that share `by`."""
+
+    step: Literal["average"]
+    by: str | list[str] = "stimulus_id"
+
+
+class LatentsOf(_Record):
+    """A network, and which of its layers."""
+
+    model: str
+    layers: list[str] | None = None
+    pool: Literal["mean", "flatten", "cls"] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Analysis(_Record):
+    name: Identifier
+    title: str | None = None
+    text: str | None = None
+    units: str | None = None
+    trials: str | None = None
+
+
+class _CrossValidated(_Analysis):
+    by: str = "stimulus_id"
+    n_splits: int | None = Field(default=10, ge=2)
+
+
+class Decode(_CrossValidated):
+    """Class of each trial from its responses, by a cross-validated classifier; over time where there is time."""
+
+    kind: Literal["decode"]
+    label: str
+    classifier: Literal["logistic", "svm", "lda", "ridge"] = "logistic"
+    over_time: bool = False
+    metric: Literal["accuracy", "auc"] = "accuracy"
+
+
+class Encode(_CrossValidated):
+    """Brain to latents: out-of-fold predictions, identification and retrieval."""
+
+    kind: Literal["encode"]
+    latents: list[str] = Field(min_length=1)
+    within: str | None = None
+    gallery: int | None = Field(default=None, ge=2)
+
+
+class ZeroShot(_Analysis):
+    """Classes that were never trained on, named by the text embedding closest to the prediction."""
+
+    kind: Literal["zero_shot"]
+    label: str
+    model: str = "offline:minilm"
+    texts: dict[str, str]
+    by: str = "run"
+
+
+class Voxelwise(_CrossValidated):
+    """Latents to brain: a ridge encoding model of each unit, by layer and region."""
+
+    kind: Literal["voxelwise"]
+    latents: list[str] = Field(min_length=1)
+
+
+class Rsa(_Analysis):
+    """Dissimilarities of regions or subjects beside those of network layers."""
+
+    kind: Literal["rsa"]
+    latents: list[str] = Field(min_length=1)
+    method: Literal["spearman", "rho_a", "pearson", "cosine"] = "spearman"
+    metric: Literal["correlation", "euclidean", "cosine"] = "correlation"
+    model_metric: Literal["correlation", "euclidean", "cosine"] = "correlation"
+    n_draws: int = Field(default=1000, ge=0)
+
+
+class Evoked(_Analysis):
+    """Mean response over time of each channel, tested against the baseline."""
+
+    kind: Literal["evoked"]
+    baseline: tuple[float, float]
+    window: tuple[float, float]
+    n_permutations: int = Field(default=1000, ge=99)
+
+
+Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
+Analysis = Annotated[Decode | Encode | ZeroShot | Voxelwise | Rsa | Evoked, Field(discriminator="kind")]
+
+
+class Experiment(_Record):
+    """A whole experiment.
+
+    Raises
+    ------
+    SpecError
+        From `load_experiment`, when the file is malformed.
+    """
+
+    name: Identifier
+    title: str
+    description: str = ""
+    dataset: Dataset
+    preprocessing: list[Preprocessing] = Field(default_factory=list)
+    latents: dict[str, LatentsOf] = Field(default_factory=dict)
+    analyses: list[Analysis] = Field(min_length=1)
+    seed: int = 0
+    n_jobs: int = 1
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Experiment:
+        names = [one.name for one in self.analyses]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"analyses share the name {sorted(repeated)}")
+        for one in self.analyses:
+            for wanted in getattr(one, "latents", []):
+                if wanted not in self.latents:
+                    raise ValueError(
+                        f"analysis '{one.name}' wants latents '{wanted}'.{closest(wanted, self.latents)} "
+                        f"Known: {sorted(self.latents)}"
+                    )
+        return self
+
+
+def load_experiment(path: str | PathLike[str]) -> Experiment:
+    """Read and validate an experiment file.
+
+    Raises
+    ------
+    SpecError
+        Naming the file, the field and what was expected there.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise SpecError("experiment file is too large", path=file, expected=f"under {_MAX_BYTES} bytes")
+        plain = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"cannot read the experiment file: {error.strerror}", path=file) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"not a plain YAML file: {error}", path=file, fix="no tags, UTF-8") from error
+    if not isinstance(plain, dict):
+        raise SpecError("not an experiment", path=file, expected="a mapping", found=type(plain).__name__)
+    try:
+        return Experiment.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SpecError(
+            f"{error.error_count()} field(s) of this experiment are wrong, first '{where}': {first['msg']}",
+            path=file,
+            expected="see scripts/experiments/ for examples",
+            found=first.get("input"),
+        ) from error

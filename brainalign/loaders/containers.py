@@ -1,0 +1,102 @@
+"""Foreign array containers read as data: MATLAB, NPZ and HDF5, each refused whole when damaged."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from brainalign.errors import DataError, closest
+
+__all__ = ["open_hdf5", "read_mat", "read_npz"]
+
+_AGAIN = "download or copy the file again"
+
+
+def read_mat(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, Any]:
+    """Variables of a classic (up to version 7.2) MATLAB file.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, damaged, or lacks a variable.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        content = loadmat(path)
+    except FileNotFoundError as error:
+        raise DataError("no such file", path=path) from error
+    except (
+        MatReadError,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
+        raise DataError(f"not a readable MATLAB file: {error}", path=path, fix=_AGAIN) from error
+    _need(content, keys, path)
+    return {key: content[key] for key in keys}
+
+
+def read_npz(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of an NPZ file, never unpickled.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, damaged, pickled, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            _need(content, keys, path)
+            return {key: content[key] for key in keys}
+    except FileNotFoundError as error:
+        raise DataError("no such file", path=path) from error
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"not a readable NPZ file: {error}", path=path, fix=_AGAIN) from error
+
+
+def open_hdf5(path: str | PathLike[str]) -> Any:
+    """Open an HDF5 file for reading; use it in a ``with`` block.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, truncated, not HDF5, or links to another file.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise DataError("no such file", path=path) from error
+    except OSError as error:
+        raise DataError(f"not a readable HDF5 file: {error}", path=path, fix=_AGAIN) from error
+    foreign = [name for name in file if isinstance(file.get(name, getlink=True), h5py.ExternalLink)]
+    if foreign:
+        file.close()
+        raise DataError("this HDF5 file links to another file", path=path, found=foreign[:5], fix="copy the data in")
+    return file
+
+
+def _need(content: Any, keys: Sequence[str], path: str | PathLike[str]) -> None:
+    missing = [key for key in keys if key not in content]
+    if missing:
+        known = [key for key in content if not key.startswith("__")]
+        raise DataError(
+            f"no variable '{missing[0]}' in this file.{closest(missing[0], known)}",
+            path=path,
+            expected=keys,
+            found=known,
+        )
