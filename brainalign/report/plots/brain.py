@@ -1,0 +1,271 @@
+"""Maps on the head and in the brain; nothing here needs a template from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from brainalign.errors import DataError
+from brainalign.report.style import DARK_CELL_TEXT, DIVERGING, MUTED, SEQUENTIAL, new_figure, number, styled
+
+if TYPE_CHECKING:
+    import mne
+    import nibabel as nib
+
+__all__ = ["brain_slices", "brain_view", "glass_brain", "topomap"]
+
+
+def _volume(image: Any, *, name: str = "image") -> tuple[np.ndarray, np.ndarray]:
+    """Return data turned to right-anterior-superior order and its affine, from an image or a file."""
+    import nibabel as nib
+
+    opened = nib.load(image) if isinstance(image, str) or hasattr(image, "__fspath__") else image
+    shape = tuple(getattr(opened, "shape", ()))
+    if len(shape) == 4 and shape[3] == 1:
+        opened, shape = opened.slicer[..., 0], shape[:3]
+    if len(shape) != 3:
+        raise DataError(
+            f"{name} is not one volume", expected="3 dimensions", found=f"shape {shape}", fix="choose one volume of it"
+        )
+    turned = nib.as_closest_canonical(opened)
+    return np.asarray(turned.get_fdata(dtype=np.float32)), turned.affine
+
+
+def _range(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[str, float, float]:
+    """Colour map and its ends: around zero where there are both signs, else from zero."""
+    shown = values[np.isfinite(values) & (values != 0)]
+    if limits is not None:
+        low, high = map(float, limits)
+    elif not shown.size:
+        low, high = 0.0, 1.0
+    else:
+        bottom, top = np.percentile(shown, [1, 99])
+        reach = float(max(abs(bottom), abs(top))) or 1.0
+        # A few negative units are noise around zero; a real negative side asks for the two-sided map.
+        low, high = (-reach, reach) if bottom < -0.2 * reach else (0.0, reach)
+    return (DIVERGING if low < 0 else SEQUENTIAL), low, high
+
+
+@styled
+def brain_slices(
+    image: nib.Nifti1Image,
+    *,
+    background: nib.Nifti1Image | None = None,
+    limits: tuple[float, float] | None = None,
+    n_slices: int = 12,
+    label: str = "",
+    title: str | None = None,
+) -> Figure:
+    """Draw a volume as a mosaic of axial slices; a slab or a single slice will do.
+
+    Parameters
+    ----------
+    image : Nifti1Image or path, shape (x, y, z)
+        Zero and NaN mean no value there.
+    background : Nifti1Image or path, same grid, optional
+        Drawn in grey underneath, for example the mean of the run.
+    limits : (low, high), optional
+        Ends of the colour scale.
+    n_slices : int
+        At most so many slices, spread over those that hold a value.
+    """
+    values, affine = _volume(image)
+    under = None if background is None else _volume(background, name="background")[0]
+    if under is not None and under.shape != values.shape:
+        raise DataError("background lies on another grid", expected=values.shape, found=under.shape, fix="resample it")
+    values = np.where(np.isfinite(values) & (values != 0), values, np.nan)
+    filled = np.flatnonzero(np.isfinite(values).any(axis=(0, 1)))
+    if not filled.size:
+        raise DataError("the map is empty", expected="at least one value that is neither zero nor NaN", found="none")
+    chosen = filled[np.unique(np.linspace(0, filled.size - 1, min(n_slices, filled.size)).round().astype(int))]
+    box = _extent(values, under)
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    n_x, n_y = (part.stop - part.start for part in box)
+    figure, axes = _slice_axes(len(chosen), tall=float(n_y * spacing[1] / (n_x * spacing[0])), title=title)
+    cmap, low, high = _range(values, limits)
+    grey = (0.0, 1.0) if under is None else (min(0.0, float(under.min())), 1.1 * float(np.percentile(under, 99.5)))
+    for place, z in zip(axes, chosen):
+        layers = (None if under is None else under[:, :, z][box], values[:, :, z][box])
+        drawn = _slice(place, layers, cmap=cmap, ends=((low, high), grey), aspect=spacing[1] / spacing[0])
+        height = affine[2, :3] @ [values.shape[0] / 2, values.shape[1] / 2, z] + affine[2, 3]
+        name = f"L    z {number(round(float(height)))} mm    R"
+        place.set_title(name, size=7.5, weight="normal", color=MUTED, pad=2, loc="center")
+    figure.colorbar(drawn, ax=list(axes), label=label, aspect=26, shrink=0.8).outline.set_visible(False)
+    return figure
+
+
+def _extent(values: np.ndarray, under: np.ndarray | None) -> tuple[slice, slice]:
+    """Smallest box across x and y that holds every value, and the background."""
+    there = np.isfinite(values) if under is None else np.isfinite(values) | (under != 0)
+    across, along = np.nonzero(there.any(axis=2))
+    return slice(across.min(), across.max() + 1), slice(along.min(), along.max() + 1)
+
+
+def _slice_axes(n_slices: int, *, tall: float, title: str | None) -> tuple[Figure, np.ndarray]:
+    """Return a figure with one empty frame per slice, `tall` times as high as wide."""
+    columns = min(n_slices, 6 if n_slices > 4 else 4)
+    rows = -(-n_slices // columns)
+    side = 8.0 / columns if n_slices > 2 else 3.6
+    figure = new_figure(side * columns + 0.9, max(2.0, (side * tall + 0.22) * rows + (0.3 if title else 0)))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place in axes:
+        place.set_axis_off()
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
+    return figure, axes
+
+
+def _slice(
+    axes: Axes,
+    layers: tuple[np.ndarray | None, np.ndarray],
+    *,
+    cmap: str,
+    ends: tuple[tuple[float, float], tuple[float, float]],
+    aspect: float,
+) -> Any:
+    (under, values), ((low, high), (black, white)) = layers, ends
+    options: dict[str, Any] = {"origin": "lower", "aspect": aspect}
+    if under is not None:
+        axes.imshow(np.where(under == 0, np.nan, under).T, cmap="gray", vmin=black, vmax=white, **options)
+    return axes.imshow(values.T, cmap=cmap, vmin=low, vmax=high, **options)
+
+
+@styled
+def glass_brain(
+    image: nib.Nifti1Image, *, limits: tuple[float, float] | None = None, label: str = "", title: str | None = None
+) -> Figure:
+    """Draw a whole-brain map in MNI space on a see-through head (nilearn's glass brain).
+
+    Parameters
+    ----------
+    image : Nifti1Image or path, shape (x, y, z)
+        Must be in MNI space; for a subject's own space take `brain_slices`.
+    """
+    from nilearn import plotting
+
+    values, _ = _volume(image)
+    cmap, low, high = _range(values, limits)
+    figure = new_figure(8.2, 2.9)
+    figure.set_layout_engine("none")
+    display = plotting.plot_glass_brain(
+        image,
+        figure=figure,
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        colorbar=True,
+        plot_abs=False,
+        symmetric_cbar=False,
+        threshold=1e-6 * max(abs(low), abs(high)),
+    )
+    display._colorbar_ax.set_ylabel(label)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
+    return figure
+
+
+def brain_view(
+    image: nib.Nifti1Image,
+    *,
+    background: nib.Nifti1Image | None = None,
+    limits: tuple[float, float] | None = None,
+) -> str:
+    """Return nilearn's interactive slice viewer as an HTML document, for `Report.add_html_view`.
+
+    Parameters
+    ----------
+    image : Nifti1Image or path, shape (x, y, z)
+    background : Nifti1Image or path, optional
+        Drawn underneath; without it the map stands alone (no template is fetched).
+    """
+    from nilearn import plotting
+
+    values, _ = _volume(image)
+    cmap, low, high = _range(values, limits)
+    view = plotting.view_img(
+        image,
+        bg_img=background,
+        cmap=colormaps[cmap],
+        vmin=low,
+        vmax=high,
+        symmetric_cmap=low < 0,
+        threshold=1e-6 * max(abs(low), abs(high)),
+        resampling_interpolation="nearest",
+        black_bg=False,
+    )
+    return str(view.html)
+
+
+@styled
+def topomap(
+    values: np.ndarray,
+    sensors: mne.Info | np.ndarray,
+    *,
+    titles: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+    label: str = "",
+) -> Figure:
+    """Draw sensor values on the head, one head per column of `values` (MNE's interpolation).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_channels,) or (n_channels, n_maps)
+    sensors : mne.Info or ndarray, shape (n_channels, 3)
+        Where the sensors are; an array holds metres in head coordinates. Channels without a position are left out.
+    titles : sequence of str
+        One over each head, for example the times.
+    """
+    import mne
+
+    maps = np.asarray(values, dtype=float)
+    maps = maps[:, None] if maps.ndim == 1 else maps
+    maps, info = _placed_sensors(maps, sensors)
+    cmap, low, high = (DIVERGING, *limits) if limits else _range(maps, None)
+    n_maps = maps.shape[1]
+    columns = min(n_maps, 6)
+    rows = -(-n_maps // columns)
+    side = 2.6 if n_maps == 1 else 1.55
+    figure = new_figure(side * columns + 0.9, (side + 0.3) * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for index, place in enumerate(axes[:n_maps]):
+        drawn, contours = mne.viz.plot_topomap(
+            maps[:, index], info, axes=place, show=False, cmap=cmap, vlim=(low, high), contours=4, sensors=True
+        )
+        # Marks on the coloured head stay dark when the page turns dark.
+        for mark in place.collections:
+            if mark is contours:
+                mark.set_edgecolor(DARK_CELL_TEXT)
+            else:
+                mark.set_color(DARK_CELL_TEXT)
+        place.set_title(titles[index] if index < len(titles) else "", size=8.5, weight="normal", loc="center", pad=3)
+    for place in axes[n_maps:]:
+        place.set_axis_off()
+    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.7, aspect=22).outline.set_visible(False)
+    return figure
+
+
+def _placed_sensors(maps: np.ndarray, sensors: Any) -> tuple[np.ndarray, Any]:
+    """Drop channels without a position; turn an array of positions into an `mne.Info`."""
+    import mne
+
+    if isinstance(sensors, mne.Info):
+        positions = np.array([channel["loc"][:3] for channel in sensors["chs"]])
+    else:
+        positions = np.asarray(sensors, dtype=float)
+    if positions.shape != (len(maps), 3):
+        raise DataError("sensor positions do not fit the values", expected=(len(maps), 3), found=positions.shape)
+    placed = np.isfinite(positions).all(axis=1) & (np.abs(positions).sum(axis=1) > 0)
+    if placed.sum() < 4:
+        raise DataError("too few sensors with a position", expected="at least 4", found=int(placed.sum()))
+    if isinstance(sensors, mne.Info):
+        return maps[placed], mne.pick_info(sensors, np.flatnonzero(placed))
+    names = [f"sensor {index}" for index in range(int(placed.sum()))]
+    info = mne.create_info(names, sfreq=1.0, ch_types="eeg")
+    montage = mne.channels.make_dig_montage(dict(zip(names, positions[placed])), coord_frame="head")
+    info.set_montage(montage, verbose="error")
+    return maps[placed], info
