@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "load": "brainalign.loaders.registry",
     "load_bids_fmri": "brainalign.loaders.bids",
     "load_ephys": "brainalign.loaders.ephys",
     "load_fmri": "brainalign.loaders.fmri",

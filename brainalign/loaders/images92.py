@@ -41,7 +41,7 @@ def load_images92(
     spec: DatasetSpec, root: Path, *, subject: Any = None, regions: Sequence[str] | None = None
 ) -> SubjectRdms:
     """RDMs (1 - Pearson) of EVC and IT of every subject, with the pictures in the same order."""
-    known = [str(one) for one in spec.entities["roi"].value]
+    known = [str(one) for one in spec.values("roi")]
     unknown = [one for one in regions or [] if one not in known]
     if unknown:
         raise DataError(f"no region {unknown[0]!r}.{closest(unknown[0], known)}", expected=known, found=unknown)

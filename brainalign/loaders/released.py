@@ -1,0 +1,138 @@
+"""What the loaders of released fMRI data share: facts held against the spec, text by line, masks, block means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainalign.errors import DataError, closest
+
+__all__ = ["agree", "block_means", "choose", "mask_on_grid", "read_lines"]
+
+
+def agree(what: str, *, path: Any, expected: Any, found: Any, fix: str | None = None) -> None:
+    """Raise `DataError` unless a file holds what the spec, or another file, says."""
+    if expected != found:
+        raise DataError(
+            what,
+            path=path,
+            expected=expected,
+            found=found,
+            fix=fix or "download or copy the file again, or correct the spec if your release differs",
+        )
+
+
+def choose(wanted: str | Sequence[str] | None, known: Sequence[str], *, what: str) -> list[str]:
+    """The names wanted as a list (all by default); an unknown one raises `DataError` with the closest."""
+    names = list(known) if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        hint = closest(unknown[0], known) if unknown else ""
+        raise DataError(f"unknown {what} {unknown[:1] or names}.{hint}", expected=list(known), found=wanted)
+    return names
+
+
+def read_lines(path: str | PathLike[str]) -> list[str]:
+    """Lines of a UTF-8 text file that are not blank, stripped.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, empty or no text.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read this text file: {error}", path=path, expected="UTF-8 text") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise DataError("file is empty", path=path, expected="one line per row", found="0 lines")
+    return lines
+
+
+def mask_on_grid(path: str | PathLike[str], reference: Any) -> np.ndarray:
+    """Voxels above zero of a mask on the grid of `reference`, bool (x, y, z).
+
+    Raises
+    ------
+    DataError
+        When the grids differ or no voxel is above zero.
+    """
+    from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
+
+    image = open_nifti(path)
+    check_same_grid(image, reference)
+    mask = read_volume(image) > 0
+    if not mask.any():
+        raise DataError("the mask is empty", path=path, expected="at least one voxel above zero", found=0)
+    return mask
+
+
+def block_means(
+    series: np.ndarray, labels: Sequence[str], runs: Sequence[Any], *, tr: float, delay: float = 0.0, rest: str = "rest"
+) -> tuple[np.ndarray, pd.DataFrame, list[dict[str, Any]]]:
+    """Mean over the volumes of each block, every voxel detrended and z-scored within its run first.
+
+    Both use all volumes of a run, rest included, and no label; a voxel that does not vary becomes zero.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_volumes, n_units)
+    labels : sequence of str, length n_volumes
+        A block is a stretch of the same label within a run.
+    runs : sequence, length n_volumes
+    tr : float
+        Seconds per volume.
+    delay : float
+        Seconds by which the volumes that count lag behind the labels; rounded to volumes. What would lie beyond the
+        run is left out.
+    rest : str
+        The label that is no block.
+
+    Returns
+    -------
+    responses : ndarray of float32, shape (n_blocks, n_units)
+    trials : DataFrame
+        label, run, onset (seconds from the start of the run), n_volumes.
+    history : list of dict
+    """
+    names, run_of = np.asarray(labels).astype(str), np.asarray(runs)
+    lag = round(delay / tr)
+    if not 0 <= delay <= 30:
+        raise DataError("delay is out of range", expected="0 to 30 s", found=delay)
+    means, rows = [], []
+    for run in dict.fromkeys(run_of.tolist()):
+        here = np.flatnonzero(run_of == run)
+        scaled = _scaled(series[here])
+        starts = np.flatnonzero(np.r_[True, names[here][1:] != names[here][:-1]])
+        for start, stop in zip(starts, np.r_[starts[1:], len(here)], strict=True):
+            block = scaled[start + lag : stop + lag]
+            label = names[here][start]
+            if label != rest and len(block):
+                means.append(block.mean(axis=0))
+                rows.append({"label": label, "run": str(run), "onset": float(start * tr), "n_volumes": len(block)})
+    if not rows:
+        raise DataError("no block in these labels", expected=f"labels other than '{rest}'", found=sorted(set(names)))
+    history = [
+        {"step": "detrend", "by": ["run"], "order": 1},
+        {"step": "zscore", "by": ["run"], "fit": "all volumes"},
+        {"step": "block mean", "delay": lag * tr},
+    ]
+    return np.asarray(means, dtype=np.float32), pd.DataFrame(rows), history
+
+
+def _scaled(series: np.ndarray) -> np.ndarray:
+    """One run's series, straight line taken out, divided by its standard deviation."""
+    series = np.asarray(series, dtype=np.float64)
+    size = np.abs(series).max(axis=0)
+    line = np.linspace(-1.0, 1.0, len(series))[:, None]
+    series = series - series.mean(axis=0)
+    series = series - line * (line * series).sum(axis=0) / np.square(line).sum()
+    spread = series.std(axis=0)
+    flat = spread <= 1e-10 * np.maximum(size, 1.0)
+    return np.where(flat, 0.0, series / np.where(flat, 1.0, spread))
