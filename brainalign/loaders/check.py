@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -219,15 +219,23 @@ class _Check:
                 continue
             for file in files or [relative]:
                 yield combination, self._file(name, entry, file, combination, sizes)
+            count = self._count(entry, combination)
+            if files and count not in (None, len(files)):
+                status: Status = "missing" if len(files) < count else "wrong"
+                expected, found = f"{count} files", f"{len(files)} files"
+                yield combination, CheckRow(name, relative, status, expected, found, _mend(entry))
+
+    def _count(self, entry: FileEntry, combination: Mapping[str, Name]) -> Any:
+        return (
+            self.spec.size_of(entry.count, combination.get("subject")) if isinstance(entry.count, str) else entry.count
+        )
 
     def _file(self, name: str, entry: FileEntry, file: str, combination: dict, sizes: _Sizes) -> CheckRow:
         path = self.root / file
         if not path.exists():
             mend = "fetch the content (datalad get, git annex get)" if path.is_symlink() else self.spec.access.how
             return CheckRow(name, file, "missing", entry.format, "no file", mend, not entry.optional)
-        subject = combination.get("subject")
-        values = {**combination} if subject is None else {**combination, "subject": subject}
-        keys = [fill(array.key, values) for array in entry.contents if array.key] or list(entry.columns)
+        keys = [fill(array.key, combination) for array in entry.contents if array.key] or list(entry.columns)
         try:
             contents = read_contents(path, entry.format, keys=keys, deep=self.deep)
         except DataError as error:
@@ -235,33 +243,31 @@ class _Check:
         for key in entry.columns:
             if key not in contents:
                 columns = [each for each in contents if each]
-                return CheckRow(name, file, "wrong", f"column {key!r}", f"columns {columns}", "see the spec's note")
+                return CheckRow(name, file, "wrong", f"column {key!r}", f"columns {columns}", _mend(entry))
         for array in () if entry.format == "npy_dict" else entry.contents:
-            row = self._array(name, array, fill(array.key, values) if array.key else "", file, contents, subject, sizes)
-            if row is not None:
-                return row
+            key = fill(array.key, combination) if array.key else ""
+            fault = self._fault(array, key, contents, combination.get("subject"), sizes, file)
+            if fault is not None:
+                return CheckRow(name, file, "wrong", *fault, _mend(entry))
         return CheckRow(name, file, "ok", found=_describe(contents), required=not entry.optional)
 
-    def _array(
-        self, name: str, array: ArrayEntry, key: str, file: str, contents: dict, subject: Name | None, sizes: _Sizes
-    ) -> CheckRow | None:
+    def _fault(
+        self, array: ArrayEntry, key: str, contents: dict[str, Content], subject: Name | None, sizes: _Sizes, file: str
+    ) -> tuple[str, str] | None:
+        """What was expected of an array and what was found, or None if it is as stated."""
         if key not in contents:
-            return CheckRow(name, file, "wrong", f"array {key!r}", f"{list(contents)}", "check the release and version")
-        content: Content = contents[key]
+            return f"array {key!r}", str(list(contents))
+        content = contents[key]
         if not _same_dtype(array.dtype, content.dtype):
-            return CheckRow(
-                name, file, "wrong", f"{key} of {array.dtype}", content.dtype, "check the release and version"
-            )
+            return f"{key} of {array.dtype}".strip(), content.dtype
         shape = self.spec.shape_of(array, subject)
         if shape is None:
             return None
         expected, found = f"{key} of shape {_text(shape)}".strip(), _text(content.shape)
         if len(shape) != len(content.shape):
-            return CheckRow(name, file, "wrong", expected, found, "check the release and version")
+            return expected, found
         difference = sizes.differs(shape, content.shape, file)
-        if difference:
-            return CheckRow(name, file, "wrong", f"{expected}: {difference}", found, "check the release and version")
-        return None
+        return (f"{expected}: {difference}", found) if difference else None
 
     def strangers(self) -> list[CheckRow]:
         """Subjects that the spec does not know."""
@@ -295,6 +301,11 @@ class _Check:
         expected, mend = texts
         found = error.what if error.found is None else f"{error.what}: {error.found}"
         return CheckRow(name, file, status, expected, found, mend)
+
+
+def _mend(entry: FileEntry) -> str:
+    doubt = "" if entry.confidence == "verified" else f" (the spec's own statement is {entry.confidence})"
+    return f"compare with the release and version that the spec describes{doubt}"
 
 
 def _regex(part: str, spec: DatasetSpec, subject: Name | None) -> str:

@@ -186,6 +186,7 @@ def _hdf5(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
 
 def _mat(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     from scipy.io import whosmat
+    from scipy.io.matlab import MatReadError
 
     with path.open("rb") as stream:
         head = stream.read(128)
@@ -202,7 +203,11 @@ def _mat(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
             if deep and kind == 15:
                 _inflate(stream.read, length)
     names = {"double": "float64", "single": "float32", "logical": "bool", "char": "str"}
-    return {name: Content(tuple(shape), names.get(kind, kind)) for name, shape, kind in whosmat(str(path))}
+    try:
+        listed = whosmat(str(path))
+    except MatReadError as error:
+        raise ValueError(error) from error
+    return {name: Content(tuple(shape), names.get(kind, kind)) for name, shape, kind in listed}
 
 
 def _inflate(read: Callable[[int], bytes], length: int) -> None:

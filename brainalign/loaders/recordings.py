@@ -97,7 +97,9 @@ def check_gdf(path: Path) -> None:
 
 
 def check_brainvision(path: Path) -> None:
-    """Require the data file of a BrainVision header beside it, holding a whole number of samples.
+    """Require the data file of a BrainVision header beside it, as long as the header says.
+
+    Headers without ``DataPoints`` state no length: then a whole number of samples must do.
 
     Raises
     ------

@@ -260,9 +260,10 @@ class DatasetSpec(Record):
         """
         if array.shape is None:
             return None
-        return tuple(self._dimension(each, subject) if isinstance(each, str) else each for each in array.shape)
+        return tuple(self.size_of(each, subject) if isinstance(each, str) else each for each in array.shape)
 
-    def _dimension(self, name: str, subject: Name | None) -> Dimension:
+    def size_of(self, name: str, subject: Name | None = None) -> int | str:
+        """A size given as the name of a fact (``trials``, ``grid[2]``); a name that is no fact comes back as it is."""
         parts = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name)
         if parts is None or parts[1] not in self.facts:
             return name

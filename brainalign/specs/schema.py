@@ -117,6 +117,8 @@ class FileEntry(Sourced, ArrayEntry):
         Entries of one group are alternatives: any one of them suffices.
     columns : tuple of str
         Columns that a table must have.
+    count : int or str
+        How many files ``*`` matches: a number or the name of a fact.
     wildcards : tuple of str
         What ``*`` may stand for, for synthetic trees.
     arrays : tuple of ArrayEntry
@@ -130,6 +132,7 @@ class FileEntry(Sourced, ArrayEntry):
     optional: bool = False
     group: str | None = None
     columns: tuple[str, ...] = ()
+    count: int | str | None = None
     wildcards: tuple[str, ...] = ()
     arrays: tuple[ArrayEntry, ...] = ()
     index_base: Literal[0, 1] | None = None

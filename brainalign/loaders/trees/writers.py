@@ -133,7 +133,7 @@ def write_brainvision(path: Path, content: dict[str, Any]) -> None:
     text = (
         "Brain Vision Data Exchange Header File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
         f"DataFile={eeg}\nMarkerFile={markers}\nDataFormat=BINARY\nDataOrientation=MULTIPLEXED\n"
-        f"NumberOfChannels={len(names)}\nSamplingInterval={1e6 / content['sfreq']:g}\n\n"
+        f"NumberOfChannels={len(names)}\nDataPoints={data.shape[1]}\nSamplingInterval={1e6 / content['sfreq']:g}\n\n"
         f"[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n\n[Channel Infos]\n{channels}\n"
     )
     path.write_text(text, encoding="utf-8")
