@@ -103,6 +103,10 @@ def plan_ridge(
     >>> fit.coef.shape, bool((fit.best_alphas < 1e4).all())
     ((3, 2), True)
     """
+    if len(X) < 2:
+        raise DataError(
+            "ridge needs samples to learn from", expected="at least 2", found=f"n_samples = {len(X)}"
+        )
     made = decompose(X, centre=fit_intercept, dtype=dtype)
     grid = (
         auto_alphas(made.eigenvalues)

@@ -118,9 +118,11 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.subjects_ = tuple(sorted(set(y.trials["subject"].astype(str))))
             self._units = _unit_names(y)
             X, y = stimulus_rows(X, y.stimulus_ids), y.matrix()
-        elif is_latents(X) or is_trials(y):
+        elif any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError(
-                "Ridge pairs Latents with Trials, or arrays with arrays", found=(type(X), type(y))
+                "Ridge pairs Latents with Trials, or arrays with arrays",
+                found=f"X {type(X).__name__}, y {type(y).__name__}",
+                fix="fit(latents, trials), or fit(latents.at(ids), responses) with rows that match",
             )
         self._one_dimensional = np.asarray(y).ndim == 1
         X = as_features(self, X, reset=True)

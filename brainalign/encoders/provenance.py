@@ -1,0 +1,128 @@
+"""What an encoder was fitted on: pairing by stimulus, and the record against which later data are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from brainalign.errors import DataError
+from brainalign.voxelwise.samples import is_latents, is_trials
+
+__all__ = ["Provenance", "pair"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Stimuli, subjects, units, split and latent spaces that an encoder saw; empty where it saw bare arrays.
+
+    Parameters
+    ----------
+    stimulus_ids : tuple of str
+        Sorted, each once.
+    subjects : tuple of str
+    units : tuple of str
+        Names, in the order of the features.
+    n_times : int or None
+        Times per unit, None where responses are not resolved in time.
+    split : str or None
+        Hash of the split whose training side was fitted on.
+    spaces : dict
+        For each target its space and meta.
+    """
+
+    stimulus_ids: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    n_times: int | None = None
+    split: str | None = None
+    spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trials: Any, latents: Mapping[str, Any]) -> Provenance:
+        """Of Trials and the Latents they are fitted to."""
+        return cls(
+            stimulus_ids=tuple(sorted(set(trials.stimulus_ids))),
+            subjects=_subjects(trials),
+            units=tuple(trials.units["name"]),
+            n_times=None if trials.times is None else len(trials.times),
+            split=trials.info.get("split", {}).get("hash"),
+            spaces={name: {"space": one.space, "meta": dict(one.meta)} for name, one in latents.items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Provenance:
+        """The reverse of `to_dict`."""
+        listed = {name: tuple(plain[name]) for name in ("stimulus_ids", "subjects", "units")}
+        return cls(**listed, n_times=plain["n_times"], split=plain["split"], spaces=dict(plain["spaces"]))
+
+    def check_same_brain(self, trials: Any) -> None:
+        """Raise `DataError` when trials come from another subject, or other units or times, than those fitted on."""
+        if not self.units:
+            return
+        foreign = sorted(set(_subjects(trials)) - set(self.subjects))
+        if foreign:
+            raise DataError(
+                f"this encoder was not fitted on subject {foreign[:5]}",
+                expected=f"subjects among {list(self.subjects)}",
+                found=foreign[:5],
+                fix="fit an encoder for this subject, or select the trials of the subject fitted on",
+            )
+        if len(set(_subjects(trials))) > 1:
+            raise DataError("predict one subject at a time", fix="trials.select(\"subject == '1'\")")
+        n_times = None if trials.times is None else len(trials.times)
+        units = tuple(trials.units["name"])
+        if units != self.units or n_times != self.n_times:
+            differing = next(
+                (pair for pair in zip(self.units, units, strict=False) if pair[0] != pair[1]), None
+            )
+            raise DataError(
+                "these trials have other units or times than those fitted on",
+                expected=f"{len(self.units)} units, {self.n_times} times",
+                found=f"{len(units)} units, {n_times} times; first difference: {differing}",
+                fix="select the same units in the same order as for fitting",
+            )
+
+
+def _subjects(trials: Any) -> tuple[str, ...]:
+    return tuple(sorted(set(trials.trials["subject"].astype(str))))
+
+
+def pair(X: Any, y: Any, groups: Any = None) -> tuple[Any, dict[str, Any], Any, Provenance]:
+    """Join Trials with Latents by stimulus, or pass arrays through.
+
+    Returns
+    -------
+    responses : array (n_samples, n_features)
+    targets : dict of str to array (n_samples, ...)
+        A single target is called ``"latents"``.
+    groups : array (n_samples,) or None
+    provenance : Provenance
+
+    Raises
+    ------
+    DataError
+        When Trials are given with arrays, or arrays with Latents, or a stimulus has no latents.
+    """
+    targets = dict(y) if isinstance(y, Mapping) else {"latents": y}
+    if not targets:
+        raise DataError("nothing to fit: no target was given")
+    by_id = {name: is_latents(one) for name, one in targets.items()}
+    if is_trials(X) != all(by_id.values()) or (any(by_id.values()) and not all(by_id.values())):
+        raise DataError(
+            "an encoder pairs Trials with Latents, or arrays with arrays",
+            expected="both by stimulus_id, or both as arrays of matching rows",
+            found=f"X {type(X).__name__}, y {[type(one).__name__ for one in targets.values()]}",
+            fix="wrap arrays: Latents(values, ids, space=...), or take trials.matrix()",
+        )
+    if not is_trials(X):
+        return X, targets, groups, Provenance()
+    ids = X.stimulus_ids
+    groups = ids if groups is None else np.asarray(groups)
+    return X.matrix(), {name: one.at(ids) for name, one in targets.items()}, groups, Provenance.of(X, targets)

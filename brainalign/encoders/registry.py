@@ -1,0 +1,48 @@
+"""Names of encoders, and where each lives: the only way from a name in a file to code."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from brainalign.errors import DataError, closest
+
+__all__ = ["ENCODERS", "encoder_class", "register_encoder"]
+
+ENCODERS: dict[str, str] = {
+    "LinearEncoder": "brainalign.encoders.linear",
+}
+"""Module of each encoder that ships with brainalign."""
+
+_registered: dict[str, type] = {}
+
+
+def register_encoder(encoder: type) -> type:
+    """Class decorator that lets `load_encoder` find an encoder defined outside brainalign, by its name.
+
+    Raises
+    ------
+    DataError
+        When the name belongs to another encoder.
+    """
+    name = encoder.__name__
+    if name in ENCODERS or _registered.get(name, encoder) is not encoder:
+        raise DataError(f"an encoder named '{name}' exists already", fix="choose another class name")
+    _registered[name] = encoder
+    return encoder
+
+
+def encoder_class(name: Any) -> type:
+    """The encoder of this name.
+
+    Raises
+    ------
+    DataError
+        When no encoder has the name; nothing is imported that is not listed.
+    """
+    if name in _registered:
+        return _registered[name]
+    if name not in ENCODERS:
+        known = sorted([*ENCODERS, *_registered])
+        raise DataError(f"unknown encoder '{name}'.{closest(str(name), known)}", expected=known, found=name)
+    return getattr(import_module(ENCODERS[name]), name)
