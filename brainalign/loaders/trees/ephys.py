@@ -130,14 +130,18 @@ def plant_bci_iv_2a(plan: Planting) -> None:
                 starts = int(0.5 * sfreq) + step * np.arange(n_trials)
                 for start, label in zip(starts, y, strict=True):
                     x[start + int(2 * sfreq) : start + int(6 * sfreq), electrode[label - 1]] += wave
-                trial = {"trial": starts + 1.0, "y": y.astype(float), "artifacts": np.zeros(n_trials)}
+                trial = {
+                    "trial": (starts + 1).astype(np.uint32),
+                    "y": y.astype(np.uint8),
+                    "artifacts": np.zeros(n_trials),
+                }
                 runs.append({"X": x, **trial, "fs": sfreq, "classes": np.array(classes, dtype=object)})
                 labels.append(y)
             cell = np.empty((1, len(runs)), dtype=object)
             cell[0, :] = runs
             plan.write("recording", {"data": cell}, subject=subject, part=part)
             plan.truth["labels"][subject][part] = np.concatenate(labels)
-            plan.truth["samples"][subject][part] = [(run["trial"] - 1).astype(int) for run in runs]
+            plan.truth["samples"][subject][part] = [run["trial"].astype(int) - 1 for run in runs]
 
 
 def plant_podcast_ecog(plan: Planting) -> None:

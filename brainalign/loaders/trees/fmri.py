@@ -36,7 +36,8 @@ def plant_nsd(plan: Planting) -> None:
         np.concatenate([shared, rng.permutation(own)[: per_subject - n_shared]])
         for _ in range(plan.fact("n_design_rows"))
     ]
-    n_planned = max(plan.fact("sessions", subject) for subject in plan.spec.subjects) * plan.fact("trials_per_session")
+    longest = max(len(plan.spec.values("session", subject)) for subject in plan.spec.subjects)
+    n_planned = max(per_subject * plan.fact("repeats"), longest * plan.fact("trials_per_session"))
     ordering = rng.permutation(np.resize(np.arange(per_subject), n_planned))
     images = np.array(rows)
     # MATLAB counts from one: in the file all three are shifted, in the truth none is.
@@ -46,8 +47,8 @@ def plant_nsd(plan: Planting) -> None:
     table = {"cocoId": 1000 + np.arange(n_stimuli), "cocoSplit": "train2017", "nsdId": np.arange(n_stimuli)}
     plan.write("stimulus_table", pd.DataFrame({**table, "shared1000": np.isin(np.arange(n_stimuli), shared)}))
     plan.truth |= {"shared": shared, "image": {}, "mask": {}, "areas": {}, "ncsnr": {}}
-    for row, subject in enumerate(plan.spec.subjects):
-        _nsd_subject(plan, subject, features, images[row][ordering])
+    for subject in plan.spec.subjects:
+        _nsd_subject(plan, subject, features, images[int(subject) - 1][ordering])
 
 
 def _nsd_subject(plan: Planting, subject: int | str, features: np.ndarray, image: np.ndarray) -> None:
@@ -285,12 +286,13 @@ def plant_digits69(plan: Planting) -> None:
 def plant_images92(plan: Planting) -> None:
     """92 images: RDMs of noisy copies of one geometry per region.
 
-    Truth: ``rdm[roi]`` (n_stimuli, n_stimuli), 1 - Pearson correlation of noise-free patterns of 40 units.
+    Truth: ``features_EVC`` and ``features_IT`` in place of ``features``; ``rdm[roi]`` (n_stimuli, n_stimuli),
+    1 - Pearson correlation of noise-free patterns of 40 units.
     """
     n_stimuli, n_subjects, size = (plan.fact(name) for name in ("n_stimuli", "n_subjects", "image_size"))
-    features = plan.features(n_stimuli)
     plan.truth["rdm"] = {}
     for roi in plan.spec.values("roi"):
+        features = plan.features(n_stimuli, f"features_{roi}")
         weights = plan.weights(roi, 40)
         plan.truth["rdm"][roi] = 1 - np.corrcoef(features @ weights.T)
         patterns = [plan.respond(features, weights, roi, subject) for subject in range(n_subjects)]
