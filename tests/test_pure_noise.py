@@ -15,6 +15,7 @@ from scipy.stats import ttest_1samp
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.model_selection import KFold
 
+from brainalign.encoders import LinearEncoder
 from brainalign.latents.base import Latents
 from brainalign.loaders.simulated import simulate_subject
 from brainalign.scoring import mean_ci, two_way_identification
@@ -127,3 +128,12 @@ def test_the_split_fools_another_library_just_as_much() -> None:
         r2[how] = 1 - ((Y - predicted) ** 2).sum() / ((Y - guess) ** 2).sum()
     assert r2["stimulus"] < 0.02
     assert r2["trial"] > 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_encoder_trained_on_noise_identifies_nothing(seed: int) -> None:
+    trials, noise = make_experiment(seed)
+    train, test = split(trials, test_size=0.4)
+    predicted = LinearEncoder().fit(train, noise).predict(test)
+    score = two_way_identification(predicted, noise.select(predicted.ids))
+    assert score.low <= score.chance <= score.high
