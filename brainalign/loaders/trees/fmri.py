@@ -260,7 +260,8 @@ def plant_miyawaki2008(plan: Planting) -> None:
 def plant_digits69(plan: Planting) -> None:
     """69 digits: masks in MATLAB cells, pictures column-major.
 
-    Truth: ``labels`` (1 six, 2 nine); ``images`` (n_trials, 28, 28) upright; ``masks`` {name: (x, y, z) bool}.
+    Truth: ``labels`` (1 six, 2 nine); ``images`` (n_trials, 28, 28) upright; ``masks`` {name: (x, y, z) bool};
+    ``weights[1]`` row by row the voxels of ``masks["primary"]`` in column-major order.
     """
     n_trials, n_voxels, size = (plan.fact(name) for name in ("trials", "n_voxels", "image_size"))
     features, grid, rng = plan.features(n_trials), tuple(plan.fact("grid")), plan.rng("masks")
