@@ -19,7 +19,7 @@ __all__ = ["Channels", "Fitness", "plan_channels"]
 
 DATA_TYPES = ("mag", "grad", "eeg", "csd", "seeg", "ecog", "dbs", "hbo", "hbr")
 _GROUPS = {"meg": ("mag", "grad"), "data": DATA_TYPES, "fnirs": ("hbo", "hbr")}
-_FRAMES = {1: "meg", 4: "head", 5: "mri", 2001: "mri_voxel", 2002: "ras", 2003: "mni_tal", 2006: "fs_tal"}
+_MEG_DEVICE = 1  # FIFF's code for the frame of the helmet
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,15 @@ def _channel_table(recording: Recording, channel_type: str | None) -> tuple[pd.D
         }
     )
     table[["x", "y", "z"]] = positions
-    frames = [int(channel["coord_frame"]) for channel, no in zip(data.info["chs"], unknown, strict=True) if not no]
-    return table, _FRAMES.get(frames[0], "unknown") if frames else "unknown"
+    return table, "unknown" if unknown.all() else _frame(data, int(np.flatnonzero(~unknown)[0]))
+
+
+def _frame(data: Any, channel: int) -> str:
+    """Coordinate frame of the positions: of the helmet, or as the montage says."""
+    if int(data.info["chs"][channel]["coord_frame"]) == _MEG_DEVICE:
+        return "meg"
+    montage = data.get_montage()
+    return "head" if montage is None else str(montage.get_positions()["coord_frame"])
 
 
 def _choose(table: pd.DataFrame, picks: str | Sequence[str] | None, *, bads: str, path: Any) -> list[int]:

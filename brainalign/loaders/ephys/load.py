@@ -16,7 +16,7 @@ from brainalign.loaders.ephys.channels import Fitness, plan_channels
 from brainalign.loaders.ephys.onsets import bad_stretches, epoch_events, find_onsets
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording, open_recording
-from brainalign.loaders.ephys.signals import correct_baseline, resample_trials
+from brainalign.loaders.ephys.signals import Resampler, correct_baseline
 from brainalign.loaders.montage import positions_of_names
 from brainalign.spaces import SensorSpace
 from brainalign.trials import Trials
@@ -63,7 +63,7 @@ def load_ephys(
         epoch for epochs.
     **options
         `EphysOptions`: picks, bads, channel_type, regions, region_column, nan, reference, notch, l_freq, h_freq,
-        high_gamma, envelope, event_id, reject_by_annotation, edges, baseline, resample; applied in this order.
+        high_gamma, envelope, event_id, reject_by_annotation, edges, resample, baseline; applied in this order.
 
     Returns
     -------
@@ -134,18 +134,16 @@ def _load_continuous(recording: Recording, events: Any, window: Window, options:
     names = channels.units["name"].tolist()
     good = fitness.good(names, options.nan, recording.path)
     data, units = channels.prepare(data, good, recording.sfreq, options)
+    resampler = Resampler(offsets / recording.sfreq, recording.sfreq, options.resample)
     starts = np.round(table["onset"].to_numpy() * recording.sfreq).astype(int) + offsets[0]
-    windows = np.lib.stride_tricks.sliding_window_view(data, len(offsets), axis=-1)
-    responses, times = _collect(
-        lambda rows: windows[:, starts[rows]].swapaxes(0, 1),
-        (len(table), len(units)),
-        offsets / recording.sfreq,
-        recording.sfreq,
-        options,
-    )
+    n_samples = len(offsets) + 2 * resampler.margin
+    windows = np.lib.stride_tricks.sliding_window_view(_mirrored(data, resampler.margin), n_samples, axis=-1)
+    shape = (len(table), len(units), n_samples)
+    responses = _collect(lambda rows: windows[:, starts[rows]].swapaxes(0, 1), shape, resampler, options)
     if not good.all():
         dropped["channels"] = [name for name, fit in zip(names, good, strict=True) if not fit]
-    return _Run(responses, table, units, times, options.resample or recording.sfreq, channels.frame, dropped)
+    sfreq = options.resample or recording.sfreq
+    return _Run(responses, table, units, resampler.times, sfreq, channels.frame, dropped)
 
 
 def _load_epochs(recording: Recording, events: Any, window: Window, options: EphysOptions) -> _Run:
@@ -166,16 +164,18 @@ def _load_epochs(recording: Recording, events: Any, window: Window, options: Eph
     for rows in row_blocks(len(kept), 8 * len(names) * len(recording.data.times)):
         fitness.look_at(read(rows))
     good = fitness.good(names, options.nan, recording.path)
+    resampler = Resampler(np.asarray(recording.data.times)[inside], sfreq, options.resample)
+    first, last = np.flatnonzero(inside)[[0, -1]] + [0, 1 + 2 * resampler.margin]
+
+    def take(rows: slice) -> np.ndarray:
+        data = channels.prepare(read(rows), good, sfreq, options)[0]
+        return _mirrored(data, resampler.margin)[..., first:last]
+
     units = channels.prepare(read(slice(0, 1)), good, sfreq, options)[1]
-    responses, times = _collect(
-        lambda rows: channels.prepare(read(rows), good, sfreq, options)[0][..., inside],
-        (len(kept), len(units)),
-        np.asarray(recording.data.times)[inside],
-        sfreq,
-        options,
-    )
+    responses = _collect(take, (len(kept), len(units), last - first), resampler, options)
     dropped = {} if good.all() else {"channels": [name for name, fit in zip(names, good, strict=True) if not fit]}
-    return _Run(responses, table, units, times, options.resample or sfreq, channels.frame, dropped)
+    new_sfreq = options.resample or sfreq
+    return _Run(responses, table, units, resampler.times, new_sfreq, channels.frame, dropped)
 
 
 def _window_inside(recording: Recording, window: Window) -> np.ndarray:
@@ -224,27 +224,29 @@ def _inside(
     return table[kept].reset_index(drop=True), {name: count for name, count in counts.items() if count}
 
 
+def _mirrored(data: np.ndarray, margin: int) -> np.ndarray:
+    """Data with `margin` samples of itself mirrored at both ends of time."""
+    if not margin:
+        return data
+    return np.pad(data, [(0, 0)] * (data.ndim - 1) + [(margin, margin)], mode="reflect")
+
+
 def _collect(
-    take: Callable[[slice], np.ndarray],
-    shape: tuple[int, int],
-    times: np.ndarray,
-    sfreq: float,
-    options: EphysOptions,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut, correct and resample trials block by block, so that only the float32 result is held whole."""
-    made, new_times = None, times
+    take: Callable[[slice], np.ndarray], shape: tuple[int, int, int], resampler: Resampler, options: EphysOptions
+) -> np.ndarray:
+    """Cut, resample and correct trials block by block, so that only the float32 result is held whole.
+
+    `take(rows)` gives trials (n_rows, n_channels, n_times), of all of which `shape` speaks.
+    """
+    n_trials, n_channels, n_times = shape
+    made = np.empty((n_trials, n_channels, len(resampler.times)), dtype=np.float32)
     divide = options.high_gamma is not None and options.envelope == "ratio"
-    for rows in row_blocks(shape[0], 32 * shape[1] * len(times)):
-        block = np.asarray(take(rows), dtype=np.float64)
+    for rows in row_blocks(n_trials, 32 * n_channels * n_times):
+        block = resampler.apply(np.asarray(take(rows), dtype=np.float64))
         if options.baseline is not None:
-            block = correct_baseline(block, times, options.baseline, divide=divide)
-        if options.resample is not None:
-            block, new_times = resample_trials(block, times, sfreq, options.resample)
-        if made is None:
-            made = np.empty((*shape, len(new_times)), dtype=np.float32)
+            block = correct_baseline(block, resampler.times, options.baseline, divide=divide)
         made[rows] = block
-    assert made is not None  # there is at least one trial
-    return made, new_times
+    return made
 
 
 def _join(runs: list[_Run], options: EphysOptions) -> Trials:

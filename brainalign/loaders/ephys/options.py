@@ -54,10 +54,10 @@ class EphysOptions:
         Leave out trials that overlap a stretch annotated ``BAD_...``.
     edges : str
         Trials whose window leaves the recording: "raise", or "drop".
+    resample : float, optional
+        New sampling rate in hertz; see `brainalign.loaders.ephys.signals.Resampler`.
     baseline : (float or None, float or None), optional
         Seconds; its mean is subtracted from each trial.
-    resample : float, optional
-        New sampling rate in hertz.
     """
 
     picks: str | Sequence[str] | None = None
@@ -75,8 +75,8 @@ class EphysOptions:
     event_id: Mapping[str, int] | Sequence[str] | None = None
     reject_by_annotation: bool = True
     edges: str = "raise"
-    baseline: tuple[float | None, float | None] | None = None
     resample: float | None = None
+    baseline: tuple[float | None, float | None] | None = None
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():

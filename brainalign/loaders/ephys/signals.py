@@ -10,7 +10,7 @@ import numpy as np
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 
-__all__ = ["band_limit", "correct_baseline", "high_gamma_envelope", "resample_trials"]
+__all__ = ["Resampler", "band_limit", "correct_baseline", "high_gamma_envelope"]
 
 Band = tuple[float, float]
 Interval = tuple[float | None, float | None]
@@ -151,22 +151,55 @@ def correct_baseline(trials: np.ndarray, times: np.ndarray, interval: Interval, 
     return trials / mean if divide else trials - mean
 
 
-def resample_trials(
-    trials: np.ndarray, times: np.ndarray, sfreq: float, new_sfreq: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Change the sampling rate of cut trials (Fourier method, low-passed against aliasing).
+class Resampler:
+    """Brings trials to another sampling rate, their first time kept exactly.
 
-    Trials are resampled and not the continuous recording, so that no onset is moved to a coarser grid.
+    Every new sample is a weighted mean of the old ones around its own instant (a sinc low-pass under a Kaiser
+    window), so onsets are not moved to a coarser grid, as they are when the continuous recording is resampled, nor
+    shifted by a fraction of a sample, as they are by Fourier resampling of a padded epoch.
 
-    Returns
-    -------
-    trials : ndarray, shape (n_trials, n_channels, n_new_times)
+    Parameters
+    ----------
+    times : ndarray, shape (n_times,)
+        Of the trials, seconds.
+    sfreq : float
+        Hertz.
+    new_sfreq : float or None
+        Content above 0.39 times the lower of the two rates fades out and is gone at half of it. None changes nothing.
+
+    Attributes
+    ----------
+    margin : int
+        Old samples that `apply` wants on both sides of the trial.
     times : ndarray, shape (n_new_times,)
-        Beginning at the same first time.
-    """
-    from mne.filter import resample
 
-    if new_sfreq <= 0:
-        raise DataError("the new sampling rate must be positive", expected="hertz above 0", found=new_sfreq)
-    made = resample(trials, up=new_sfreq, down=sfreq, axis=-1, pad="reflect_limited", verbose="error")
-    return made, times[0] + np.arange(made.shape[-1]) / new_sfreq
+    Examples
+    --------
+    >>> resampler = Resampler(np.arange(101) / 100, 100.0, 50.0)
+    >>> resampler.apply(np.ones((1, 1, 101 + 2 * resampler.margin))).shape
+    (1, 1, 51)
+    """
+
+    LOBES, CUTOFF, BETA = 16, 0.45, 6.0
+
+    def __init__(self, times: np.ndarray, sfreq: float, new_sfreq: float | None) -> None:
+        self.margin, self.times = 0, times
+        self.weights: np.ndarray | None = None
+        if new_sfreq is None:
+            return
+        if new_sfreq <= 0:
+            raise DataError("the new sampling rate must be positive", expected="hertz above 0", found=new_sfreq)
+        lower = min(sfreq, new_sfreq)
+        reach = self.LOBES / lower
+        self.margin = int(np.ceil(reach * sfreq))
+        n_new = int(np.floor((times[-1] - times[0]) * new_sfreq + 1e-6)) + 1
+        self.times = times[0] + np.arange(n_new) / new_sfreq
+        old = times[0] + np.arange(-self.margin, len(times) + self.margin) / sfreq
+        lag = self.times - old[:, None]
+        window = np.i0(self.BETA * np.sqrt(np.clip(1 - (lag / reach) ** 2, 0, None))) * (np.abs(lag) <= reach)
+        weights = np.sinc(2 * self.CUTOFF * lower * lag) * window
+        self.weights = weights / weights.sum(axis=0)  # a constant stays what it is
+
+    def apply(self, trials: np.ndarray) -> np.ndarray:
+        """Resample trials (..., n_times + 2 * margin) to (..., n_new_times)."""
+        return trials if self.weights is None else trials @ self.weights
