@@ -1,0 +1,160 @@
+"""What every decoder needs: samples, a label for each, folds, and a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from brainalign.arrays import check_finite
+from brainalign.errors import DataError, closest
+from brainalign.scoring.classification import check_classes
+from brainalign.splits import Fold, folds, split_hash
+
+__all__ = ["ESTIMATORS", "Task", "classifier", "prepare"]
+
+# A group of trials whose number is a matter of design is left out one at a time; others are dealt to five folds.
+_LEFT_OUT_ONE_BY_ONE = ("run", "session", "subject")
+# A bootstrap over fewer clusters than this gives intervals that are too narrow.
+_FEWEST_CLUSTERS = 10
+
+
+def _logistic() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1000)
+
+
+def _svm() -> Any:
+    from sklearn.svm import SVC
+
+    return SVC(kernel="linear")
+
+
+def _lda() -> Any:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+
+
+def _ridge() -> Any:
+    from sklearn.linear_model import RidgeClassifierCV
+
+    return RidgeClassifierCV(alphas=np.logspace(-1, 5, 7))
+
+
+ESTIMATORS: dict[str, Callable[[], Any]] = {"logistic": _logistic, "svm": _svm, "lda": _lda, "ridge": _ridge}
+"""Linear classifiers by name; each is preceded by standardisation, fitted on the training part of a fold."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Samples with labels and the folds in which they are decoded; `groups` holds what folds keep together."""
+
+    X: NDArray
+    labels: NDArray
+    folds: list[Fold]
+    groups: NDArray
+
+    @property
+    def split(self) -> str:
+        return split_hash(self.folds)
+
+    @property
+    def protocol(self) -> str:
+        by, n_folds = self.folds[0].by, len(self.folds)
+        one_by_one = n_folds == len(np.unique(self.groups))
+        return f"leave-one-{by}-out, {n_folds} folds" if one_by_one else f"{n_folds} folds by {by}"
+
+    @property
+    def clusters(self) -> NDArray | None:
+        """Groups to bootstrap, where there are enough of them and they hold several trials."""
+        n_groups = len(np.unique(self.groups))
+        return self.groups if _FEWEST_CLUSTERS <= n_groups < len(self.groups) else None
+
+
+def classifier(estimator: Any) -> Any:
+    """A fresh classifier: a named one with standardisation before it, or a clone of a scikit-learn estimator."""
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not isinstance(estimator, str):
+        return clone(estimator)
+    if estimator not in ESTIMATORS:
+        raise DataError(f"no classifier {estimator!r}.{closest(estimator, ESTIMATORS)}", expected=list(ESTIMATORS))
+    return make_pipeline(StandardScaler(), ESTIMATORS[estimator]())
+
+
+def prepare(trials: Any, labels: str | ArrayLike, by: Any, *, over_time: bool = False) -> Task:
+    """Check samples and labels, and make the folds.
+
+    Parameters
+    ----------
+    trials : Trials or array (n_trials, ...)
+    labels : column of the trials or stimuli table, or array (n_trials,)
+    by : column, array (n_trials,) of groups, or list of Fold
+    over_time : bool
+        Keep channels and times apart.
+
+    Raises
+    ------
+    DataError
+        When lengths differ, a label is missing, or a class has no trial in the training part of a fold.
+    """
+    responses = trials.responses if hasattr(trials, "responses") else np.asarray(trials)
+    if over_time and responses.ndim != 3:
+        raise DataError("not time-resolved", expected="(n_trials, n_channels, n_times)", found=responses.shape)
+    X = responses if over_time else responses.reshape(len(responses), -1)
+    check_finite(X, name="responses")
+    y = column(trials, labels, what="labels")
+    if len(y) != len(X):
+        raise DataError("one label per trial is needed", expected=len(X), found=len(y))
+    check_classes(y)
+    made, groups = _folds(trials, by, y)
+    for number, fold in enumerate(made):
+        check_classes(y[fold.train], np.unique(y).tolist(), where=f"the training part of fold {number}")
+    return Task(X, y, made, groups)
+
+
+def column(trials: Any, values: str | ArrayLike, *, what: str) -> NDArray:
+    """A column of the trials or of their stimuli by name, or an array as it is; nothing may be missing."""
+    if isinstance(values, str):
+        table = getattr(trials, "trials", None)
+        stimuli = getattr(getattr(trials, "stimuli", None), "table", None)
+        if table is not None and values in table:
+            series = table[values]
+        elif table is not None and stimuli is not None and values in stimuli:
+            series = stimuli[values].reindex(table["stimulus_id"])
+        else:
+            known = [] if table is None else [*table.columns, *([] if stimuli is None else stimuli.columns)]
+            raise DataError(f"no column '{values}' for {what}.{closest(values, known)}", expected=known)
+    else:
+        series = pd.Series(np.asarray(values))
+    if series.isna().any():
+        rows = np.flatnonzero(series.isna())[:5].tolist()
+        raise DataError(f"{what} are missing for some trials", found=f"rows {rows}", fix="select the labelled trials")
+    array = series.to_numpy()
+    return array.astype(str) if array.dtype == object else array
+
+
+def _folds(trials: Any, by: Any, labels: NDArray) -> tuple[list[Fold], NDArray]:
+    if isinstance(by, (list, tuple)) and by and isinstance(by[0], Fold):
+        name = by[0].by
+        groups = np.arange(len(labels))
+        if hasattr(trials, "trials") and name in trials.trials:
+            groups = column(trials, name, what="groups")
+        return list(by), groups
+    groups = column(trials, by, what="groups")
+    if len(groups) != len(labels):
+        raise DataError("one group per trial is needed", expected=len(labels), found=len(groups))
+    name = by if isinstance(by, str) else "group"
+    table = pd.DataFrame({name: groups})
+    if name in _LEFT_OUT_ONE_BY_ONE or name == "group":
+        return folds(table, name, n_splits=None), groups
+    one_label_each = (pd.Series(labels).groupby(groups).nunique() == 1).all()
+    return folds(table, name, n_splits=5, stratify=labels if one_label_each else None), groups
