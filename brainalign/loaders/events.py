@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainalign.errors import DataError, closest
 
-__all__ = ["ID_COLUMNS", "events_from_labels", "read_events", "read_onset_files", "read_table"]
+__all__ = ["ID_COLUMNS", "events_from_labels", "read_events", "read_onset_files", "read_table", "stimulus_ids"]
 
 ID_COLUMNS = ("stimulus_id", "stim_file", "trial_type", "value")
 """Columns that may name the stimulus, the most specific first."""
@@ -118,7 +118,7 @@ def read_events(
     if sfreq and "sample" in events:
         _check_samples(events, sfreq, path)
     _check_times(events, duration, earliest, path)
-    events["stimulus_id"] = _stimulus_ids(events, path)
+    events["stimulus_id"] = stimulus_ids(events, path=path)
     return events
 
 
@@ -179,6 +179,30 @@ def events_from_labels(labels: Sequence[str] | np.ndarray, *, tr: float, rest: s
     lengths = np.diff(np.r_[starts, len(names)])
     table = pd.DataFrame({"onset": starts * tr, "duration": lengths * tr, "trial_type": names[starts]})
     return table[table["trial_type"] != rest].reset_index(drop=True)
+
+
+def stimulus_ids(events: pd.DataFrame, *, path: str | PathLike[str] | None = None) -> pd.Series:
+    """Name of each row's stimulus: the first of `ID_COLUMNS` that the row fills, as text.
+
+    Raises
+    ------
+    DataError
+        When a row fills none of them.
+    """
+    named = [column for column in ID_COLUMNS if column in events]
+    ids: Any = pd.Series(None, index=events.index, dtype=object)
+    for column in named:
+        ids = ids.where(ids.notna(), events[column])
+    nameless = np.flatnonzero(ids.isna())
+    if nameless.size:
+        raise DataError(
+            f"{nameless.size} events name no stimulus",
+            path=path,
+            expected=f"one of the columns {list(ID_COLUMNS)} in every row",
+            found=f"columns {list(events.columns)}; first nameless row {nameless[0] + 1}",
+            fix="add a stimulus_id (or trial_type) column, or drop these rows",
+        )
+    return ids.map(_as_id).astype(object)
 
 
 def _numbers_or_text(column: pd.Series) -> pd.Series:
@@ -270,23 +294,6 @@ def _check_within(onset: np.ndarray, length: np.ndarray, duration: float, path: 
         found=f"{values.max():g} s in row {int(values.argmax()) + 1}",
         fix="check that events and recording belong together, and the TR or sampling rate",
     )
-
-
-def _stimulus_ids(events: pd.DataFrame, path: Path | None) -> pd.Series:
-    named = [column for column in ID_COLUMNS if column in events]
-    ids: Any = pd.Series(None, index=events.index, dtype=object)
-    for column in named:
-        ids = ids.where(ids.notna(), events[column])
-    nameless = np.flatnonzero(ids.isna())
-    if nameless.size:
-        raise DataError(
-            f"{nameless.size} events name no stimulus",
-            path=path,
-            expected=f"one of the columns {list(ID_COLUMNS)} in every row",
-            found=f"columns {list(events.columns)}; first nameless row {nameless[0] + 1}",
-            fix="add a stimulus_id (or trial_type) column, or drop these rows",
-        )
-    return ids.map(_as_id).astype(object)
 
 
 def _as_id(name: Any) -> str:

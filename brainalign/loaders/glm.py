@@ -21,7 +21,7 @@ __all__ = ["MODELS", "GLMOptions", "block_weights", "glm_weights", "respond", "r
 MODELS = ("lss", "lsa", "block")
 _CHOICES = {
     "hrf": ("spm", "glover"),
-    "drift": ("cosine", "polynomial", None),
+    "drift": ("polynomial", "cosine", None),
     "others": ("one", "trial_type"),
     "scale": ("percent", None),
 }
@@ -37,14 +37,16 @@ class GLMOptions:
     ----------
     hrf : {"spm", "glover"}
         Canonical haemodynamic response.
-    drift : {"cosine", "polynomial", None}
-        Slow drift taken out; a constant always is.
+    drift : {"polynomial", "cosine", None}
+        Slow drift taken out; a constant always is. Where a run has few, long trials, what differs between them is slow
+        too: eight blocks in five minutes lose most of it to cosines of 0.01 Hz, and least to a straight line.
+    drift_order : int, optional
+        Of the polynomial; None is half the length of the run in minutes (Kay et al. 2013), at least 1.
     high_pass : float
-        Cut-off of the cosine drift in hertz.
-    drift_order : int
-        Of the polynomial drift.
-    slice_time_ref : float
-        When within its TR a volume was taken, 0 (start) to 1 (end); fMRIPrep's slice timing refers to 0.5.
+        Cut-off of the cosines in hertz.
+    slice_time_ref : float, optional
+        When within its TR a volume was taken, 0 (start) to 1 (end). None takes a sidecar's ``StartTime`` (half a TR
+        after fMRIPrep's slice timing), else 0.
     others : {"one", "trial_type"}
         Least-squares-separate: all other trials share one regressor (Mumford et al. 2012), or have one per trial type
         (Turner et al. 2012). The latter lets the labels of other trials into each response, so decode across runs only.
@@ -58,6 +60,10 @@ class GLMOptions:
     DataError
         When a choice is unknown or a number out of range.
 
+    References
+    ----------
+    Kay, Rokem, Winawer, Dougherty & Wandell (2013), Frontiers in Neuroscience 7, 247.
+
     Examples
     --------
     >>> GLMOptions(hrf="spn")
@@ -68,10 +74,10 @@ class GLMOptions:
     """
 
     hrf: str = "spm"
-    drift: str | None = "cosine"
+    drift: str | None = "polynomial"
+    drift_order: int | None = None
     high_pass: float = 0.01
-    drift_order: int = 1
-    slice_time_ref: float = 0.0
+    slice_time_ref: float | None = None
     others: str = "one"
     delay: float = 5.0
     scale: str | None = "percent"
@@ -84,8 +90,9 @@ class GLMOptions:
                 raise DataError(f"unknown {name} {value!r}.{hint}", expected=f"one of {known}")
         limits = {"high_pass": (0.0, np.inf), "drift_order": (0, 10), "slice_time_ref": (0, 1), "delay": (0, 30)}
         for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise DataError(f"{name} is out of range", expected=f"{low} to {high}", found=getattr(self, name))
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise DataError(f"{name} is out of range", expected=f"{low} to {high}", found=value)
 
 
 def run_weights(
@@ -125,12 +132,12 @@ def run_weights(
     options = options or GLMOptions()
     if model not in MODELS:
         raise DataError(f"unknown model '{model}'.{closest(model, MODELS)}", expected=f"one of {MODELS}")
-    times = (np.arange(n_volumes) + options.slice_time_ref) * tr
+    times = (np.arange(n_volumes) + (options.slice_time_ref or 0.0)) * tr
     is_trial = events["is_trial"].to_numpy(bool) if "is_trial" in events else np.ones(len(events), dtype=bool)
     trials, others = events[is_trial], events[~is_trial]
     if not len(trials):
         raise DataError("a run without trials", expected="at least one event that is a trial", found=0)
-    columns = [_drift(times, options)] + ([] if nuisance is None else [nuisance])
+    columns = [_drift(times, tr, options)] + ([] if nuisance is None else [nuisance])
     if model == "block":
         return block_weights(trials, times, _basis(np.hstack(columns)), delay=options.delay)
     if len(others):
@@ -259,11 +266,12 @@ def respond(weights: np.ndarray, data: np.ndarray, *, scale: str | None = None) 
     return responses
 
 
-def _drift(times: np.ndarray, options: GLMOptions) -> np.ndarray:
+def _drift(times: np.ndarray, tr: float, options: GLMOptions) -> np.ndarray:
     from nilearn.glm.first_level import make_first_level_design_matrix
 
+    order = max(1, round(len(times) * tr / 120)) if options.drift_order is None else options.drift_order
     design = make_first_level_design_matrix(
-        times, drift_model=options.drift, high_pass=options.high_pass, drift_order=options.drift_order
+        times, drift_model=options.drift, high_pass=options.high_pass, drift_order=order
     )
     return design.to_numpy()
 

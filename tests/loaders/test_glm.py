@@ -80,7 +80,13 @@ def test_lsa_equals_a_nilearn_model_of_all_trials(scale):
     data, events = make_data(), make_events()
     names = [f"trial{row:02d}" for row in range(len(events))]
     expected = nilearn_effects(
-        data, events.assign(trial_type=names), names, scaling=scale is not None, hrf_model="spm", drift_model="cosine"
+        data,
+        events.assign(trial_type=names),
+        names,
+        scaling=scale is not None,
+        hrf_model="spm",
+        drift_model="polynomial",
+        drift_order=2,  # a run of four minutes
     )
     weights = run_weights(events, n_volumes=N_VOLUMES, tr=TR, model="lsa")
     np.testing.assert_allclose(respond(weights, data, scale=scale), expected, rtol=1e-4, atol=1e-4)
@@ -99,7 +105,9 @@ def test_confounds_and_events_that_are_no_trials_are_fitted_along():
     expected = np.linalg.lstsq(design.to_numpy(), data, rcond=None)[0]
     expected = expected[[design.columns.get_loc(f"t{row}") for row in range(8)]]
     marked = design_events.assign(is_trial=[True] * 8 + [False] * 8)
-    weights = run_weights(marked, n_volumes=N_VOLUMES, tr=TR, model="lsa", nuisance=confounds)
+    weights = run_weights(
+        marked, n_volumes=N_VOLUMES, tr=TR, model="lsa", nuisance=confounds, options=GLMOptions(drift="cosine")
+    )
     assert len(weights) == 8
     np.testing.assert_allclose(weights @ data, expected, rtol=1e-5, atol=1e-6)
 
@@ -178,7 +186,7 @@ def test_separate_models_beat_one_model_where_trials_overlap():
 
 def test_a_trial_alone_in_its_group_has_no_others_to_hold_apart():
     data, events = make_data(), make_events().iloc[:6].assign(trial_type=["a", "b", "b", "b", "b", "b"])
-    weights = run_weights(events, n_volumes=N_VOLUMES, tr=TR, options=GLMOptions(others="trial_type"))
+    weights = run_weights(events, n_volumes=N_VOLUMES, tr=TR, options=GLMOptions(others="trial_type", drift="cosine"))
     expected = nilearn_lss(data, events.iloc[:6], rename_others=False, scaling=False, hrf_model="spm")
     np.testing.assert_allclose(weights @ data, expected, rtol=1e-5, atol=1e-6)
 
