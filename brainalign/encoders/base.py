@@ -246,11 +246,11 @@ def load_encoder(folder: str | PathLike[str]) -> Encoder:
         if isinstance(error, DataError):
             raise
         raise DataError("not the config of an encoder", path=root / CONFIG, found=str(error)) from error
-    encoder = encoder_class(name)
+    encoder = encoder_class(name, path=root / CONFIG)
     state = _read_weights(root / WEIGHTS, digest)
     try:
         return encoder(**params)._load(config, state)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(f"config and weights do not make a {name}", path=root, found=str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
 from typing import Any
 
 from brainalign.errors import DataError, closest
@@ -32,17 +33,20 @@ def register_encoder(encoder: type) -> type:
     return encoder
 
 
-def encoder_class(name: Any) -> type:
-    """The encoder of this name.
+def encoder_class(name: Any, *, path: str | PathLike[str] | None = None) -> type:
+    """The encoder of this name; `path` is the file that names it, for the error.
 
     Raises
     ------
     DataError
         When no encoder has the name; nothing is imported that is not listed.
     """
+    name = str(name)
     if name in _registered:
         return _registered[name]
     if name not in ENCODERS:
         known = sorted([*ENCODERS, *_registered])
-        raise DataError(f"unknown encoder '{name}'.{closest(str(name), known)}", expected=known, found=name)
+        raise DataError(
+            f"unknown encoder '{name}'.{closest(name, known)}", path=path, expected=known, found=name
+        )
     return getattr(import_module(ENCODERS[name]), name)

@@ -220,11 +220,13 @@ class RidgePlan:
 
     def _products(self, block: Any) -> tuple[list[Any], Any]:
         """Products of the design and the targets: over the test rows of each fold, and over all rows."""
-        if any(fold.rotation is None for fold in self.factors):
-            return [None] * len(self.factors), self.design.T @ block
-        held = [self.design[fold.test].T @ block[fold.test] for fold in self.factors]
+        held = [
+            None if fold.rotation is None else self.design[fold.test].T @ block[fold.test]
+            for fold in self.factors
+        ]
         tested = np.concatenate([fold.test for fold in self.factors]) if self.factors else np.empty(0)
-        if np.array_equal(np.sort(tested), np.arange(len(block))):
+        partition = np.array_equal(np.sort(tested), np.arange(len(block)))
+        if partition and all(part is not None for part in held):
             return held, sum(held[1:], start=held[0])
         return held, self.design.T @ block
 

@@ -97,6 +97,15 @@ def folds_with_gap(n_samples: int) -> list:
     return [(rows[(rows < a - 2) | (rows >= b + 2)], rows[a:b]) for a, b in pairwise(edges)]
 
 
+def test_folds_of_very_different_size_may_take_different_forms():
+    X, Y = problem(40, 30)
+    rows = np.arange(40)
+    folds = [(rows[3:], rows[:3]), (rows[:20], rows[20:]), (rows[20:], rows[3:20])]
+    plan = plan_ridge(X, ALPHAS, folds)
+    assert [fold.rotation is None for fold in plan.factors] == [False, True, True]
+    check_against_loop(plan.fit(Y), X, Y, ALPHAS, fold_scores(X, Y, ALPHAS, folds))
+
+
 @pytest.mark.parametrize("kind", ["gap", "shuffle", "overlapping test"])
 def test_folds_of_any_form(kind):
     X, Y = problem(80, 10)
