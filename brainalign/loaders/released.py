@@ -118,7 +118,7 @@ def block_means(
                 rows.append({"label": label, "run": str(run), "onset": float(start * tr), "n_volumes": len(block)})
     if not rows:
         raise DataError("no block in these labels", expected=f"labels other than '{rest}'", found=sorted(set(names)))
-    history = [
+    history: list[dict[str, Any]] = [
         {"step": "detrend", "by": ["run"], "order": 1},
         {"step": "zscore", "by": ["run"], "fit": "all volumes"},
         {"step": "block mean", "delay": lag * tr},
