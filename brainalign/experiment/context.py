@@ -42,12 +42,14 @@ class Context:
     def source(self) -> Trials | SubjectRdms:
         """The recording after preprocessing, or RDMs where a data set comes as such."""
         wanted = self.experiment.dataset
-        loaded = load(wanted.name, root=wanted.root, subject=wanted.subject, **wanted.options)
+        root = None if wanted.root is None else _placed(wanted.root)
+        loaded = load(wanted.name, root=root, subject=wanted.subject, **wanted.options)
         loaded = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(loaded, SubjectRdms):
             if self.experiment.preprocessing:
                 raise DataError(f"'{wanted.name}' comes as RDMs: there are no responses to preprocess")
             return loaded
+        loaded = _with_stimulus_columns(loaded)
         for step in self.experiment.preprocessing:
             loaded = _apply(loaded, step)
         loaded.check_finite()
@@ -87,7 +89,7 @@ class Context:
             wanted = self.experiment.latents[name]
             found = extract(
                 self.stimuli(),
-                wanted.model.replace("${BRAINALIGN_DATA}", str(data_root())),
+                _placed(wanted.model),
                 layers=wanted.layers,
                 pool=wanted.pool,
                 cache=self.cache,
@@ -115,6 +117,21 @@ class Context:
             "data": self.fingerprint,
             "seed": self.experiment.seed,
         }
+
+
+def _with_stimulus_columns(trials: Trials) -> Trials:
+    """What is known of each picture (category, concept, ...) beside the trials that showed it."""
+    if trials.stimuli is None:
+        return trials
+    table = trials.stimuli.table
+    new = [name for name in table if name not in trials.trials]
+    rows = table.loc[list(trials.stimulus_ids), new]
+    return trials.with_trials(**{str(name): rows[name].to_numpy() for name in new})
+
+
+def _placed(text: str) -> str:
+    """Put in where data lie; no other variable is read from the environment."""
+    return text.replace("${BRAINALIGN_DATA}", str(data_root()))
 
 
 def _apply(trials: Trials, step: Select | Zscore | Average) -> Trials:

@@ -30,22 +30,18 @@ class Run:
     scores: dict[str, Score]
     report: Path
 
-    def table(self) -> str:
-        """The scores as text."""
-        rows = [
-            {
-                "score": name,
-                "value": score.value,
-                "low": score.low,
-                "high": score.high,
-                "chance": score.chance,
-                "ceiling": score.ceiling,
-                "n": score.n,
-            }
-            for name, score in self.scores.items()
-        ]
-        frame = pd.DataFrame(rows).set_index("score")
-        return frame.to_string(float_format="{:.3f}".format, na_rep="–")
+    def table(self, *, per_analysis: int = 8) -> str:
+        """The scores as text, the first few of each analysis; all of them stand in ``summary.json``."""
+        columns = ("value", "low", "high", "chance", "ceiling", "n")
+        shown: dict[str, list[str]] = {}
+        for name in self.scores:
+            shown.setdefault(name.split("/")[0], []).append(name)
+        names = [name for some in shown.values() for name in some[:per_analysis]]
+        rows = {name: [getattr(self.scores[name], column) for column in columns] for name in names}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
+        text = frame.to_string(formatters={"n": "{:.0f}".format}, float_format="{:.3f}".format, na_rep="–")
+        hidden = len(self.scores) - len(names)
+        return text + (f"\n... and {hidden} more in {self.folder / 'summary.json'}" if hidden else "")
 
 
 def demo_file() -> Path:

@@ -112,7 +112,6 @@ class ZeroShot(_Analysis):
     label: str
     model: str = "offline:minilm"
     texts: dict[str, str]
-    by: str = "run"
 
 
 class Voxelwise(_CrossValidated):

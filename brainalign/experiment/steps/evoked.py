@@ -67,16 +67,16 @@ def _t(change: np.ndarray) -> np.ndarray:
 def show(report: Report, analysis: Evoked, result: StepResult, context: Context) -> None:
     """All channels over time, the strongest ones with their error, and the table."""
     trials = context.chosen(analysis)
-    names = trials.units["name"].tolist()
+    names, times = trials.units["name"].tolist(), np.asarray(trials.times)
     mean, error, t = (np.asarray(result.arrays[name]) for name in ("mean", "error", "t"))
-    inside = (trials.times >= analysis.baseline[0]) & (trials.times <= analysis.baseline[1])
+    inside = (times >= analysis.baseline[0]) & (times <= analysis.baseline[1])
     scaled = (mean - mean[:, inside].mean(axis=1, keepdims=True)) / mean[:, inside].std(axis=1, keepdims=True)
-    figure = plots.channel_map(scaled, trials.times, names=names, label="baseline SD")
+    figure = plots.channel_map(scaled, times, names=names, label="baseline SD")
     report.add_figure(figure, f"Mean of {len(trials)} trials, each channel in units of its baseline.")
     strongest = np.argsort(-np.abs(t))[:4]
     curves = {names[row]: mean[row] for row in strongest}
     bands = {names[row]: (mean[row] - 1.96 * error[row], mean[row] + 1.96 * error[row]) for row in strongest}
-    figure = plots.time_course(trials.times, curves, interval=bands, label="response")
+    figure = plots.time_course(times, curves, interval=bands, label="response")
     report.add_figure(figure, "The channels that change most, mean with 95 % interval over trials.")
     table = pd.DataFrame({"channel": names, "t": t, "p": result.arrays["p"], "q": result.arrays["q"]})
     for column in ("type", "region"):

@@ -30,7 +30,7 @@ def compute(analysis: Voxelwise, context: Context) -> StepResult:
     division = context.folds(trials, analysis)
     scores: dict[str, Score] = {}
     arrays: dict[str, np.ndarray] = {}
-    labels = []
+    labels: list[str] = []
     for name in analysis.latents:
         for label, latents in context.latents(name).items():
             predicted = _out_of_fold(_rotated(latents), trials, average, division)

@@ -95,6 +95,7 @@ def load_simulated(
     subject: Any = None,
     n_stimuli: int = 240,
     model: str = "offline:conse",
+    layers: Mapping[str, str] | None = None,
     modality: str = "fmri",
     seed: int = 0,
     **options: Any,
@@ -112,6 +113,8 @@ def load_simulated(
         Scenes drawn with `seed`.
     model : str
         Network whose latents drive the responses, as `brainalign.extract` takes it.
+    layers : mapping of ROI to layer, optional
+        Drive each ROI by the spatial mean of another layer of the network, ``{"V1": "blocks.0", "FFA": "blocks.6"}``.
     modality, seed, **options
         See `simulate_subject`.
     """
@@ -119,7 +122,13 @@ def load_simulated(
     from brainalign.scenes import draw_scenes
 
     scenes = draw_scenes(n_stimuli, seed=seed)
-    return simulate_subject(extract(scenes, model), modality=modality, seed=seed, stimuli=scenes, **options)
+    driving: Any
+    if layers is None:
+        driving = extract(scenes, model)
+    else:
+        by_layer = extract(scenes, model, layers=sorted(set(layers.values())), pool="mean")
+        driving = {roi: by_layer[layer] for roi, layer in layers.items()}
+    return simulate_subject(driving, modality=modality, seed=seed, stimuli=scenes, **options)
 
 
 def _design(options: Mapping[str, Any]) -> Design:
