@@ -1,7 +1,7 @@
 """Is a recording's file whole? Sizes are held against headers before anything is read.
 
-MNE reads half a FIF without a word and half an EDF with a warning; here a file that is shorter or longer than its
-header says is refused.
+The walks through FIF, EDF and BrainVision headers are those of `brainalign.loaders.recordings`; here their further
+parts and markers are added, and EEGLAB.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 
 from brainalign.errors import DataError
+from brainalign.loaders.recordings import check_brainvision, check_edf, check_fif
+from brainalign.specs import resolve_inside
 
 __all__ = ["check_recording_file", "check_samples_on_disk"]
 
 _MEND = "copy or download the file again; if it was recorded so, save it anew from its recording software"
-_FIF_BLOCK_START, _FIF_BLOCK_END = 104, 105
-_BRAINVISION_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOAT_64": 8}
 
 
 def check_recording_file(path: Path) -> None:
@@ -41,8 +42,15 @@ def check_recording_file(path: Path) -> None:
     if path.stat().st_size == 0:
         raise DataError("the recording is empty", path=path, expected="a file with content", found="0 bytes", fix=_MEND)
     check = _CHECKS.get("".join(path.suffixes[-2:]).lower() if path.suffix == ".gz" else path.suffix.lower())
-    if check is not None:
+    if check is None:
+        return
+    try:
         check(path)
+    except DataError as error:
+        if error.fix is not None:
+            raise
+        found, where = error.found, error.path or path
+        raise DataError(error.what, path=where, expected=error.expected, found=found, fix=_MEND) from error
 
 
 def check_samples_on_disk(path: Path, *, n_channels: int, n_times: int) -> None:
@@ -56,123 +64,57 @@ def _cut(path: Path, expected: Any, found: Any) -> DataError:
     return DataError("the recording is cut or damaged", path=path, expected=expected, found=found, fix=_MEND)
 
 
-# -- FIF: a chain of tags, each with kind, type, size and where the next one lies ------------------------------------
+# -- FIF ----------------------------------------------------------------------------------------------------------
 
 
 def _check_fif_and_parts(path: Path) -> None:
     """A large FIF goes on in ``name-1.fif``, ``name-2.fif``, ..."""
-    _check_fif(path)
+    check = _check_gzip if path.suffix == ".gz" else check_fif
+    check(path)
     stem, extension = path.name.split(".", 1)
     number = 1
     while (part := path.with_name(f"{stem}-{number}.{extension}")).is_file():
-        _check_fif(part)
+        check(part)
         number += 1
 
 
-def _check_fif(path: Path) -> None:
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where gzip keeps its length and checksum."""
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as file:
-                end = _walk_fif(file, path)
-                while file.read(1 << 20):  # to the end, where gzip keeps its checksum
-                    pass
-        else:
-            with path.open("rb") as file:
-                end = _walk_fif(file, path)
-    except (EOFError, OSError) as error:
+        with gzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except (EOFError, OSError, zlib.error) as error:
         raise _cut(path, "a complete gzip stream", str(error)) from error
-    size = path.stat().st_size
-    if path.suffix != ".gz" and end > size:
-        raise _cut(path, f"{end} bytes", f"{size} bytes")
-
-
-def _walk_fif(file: BinaryIO | gzip.GzipFile, path: Path) -> int:
-    """Follow the tags to the last; the number of bytes they need."""
-    position, depth, end = 0, 0, 0
-    while True:
-        file.seek(position)
-        header = file.read(16)
-        if len(header) < 16:
-            raise _cut(path, "a chain of FIF tags that ends in its last tag", f"end of file at byte {position}")
-        kind, _, size, following = struct.unpack(">4i", header)
-        depth += (kind == _FIF_BLOCK_START) - (kind == _FIF_BLOCK_END)
-        end = max(end, position + 16 + size)
-        if (position == 0 and kind != 100) or size < 0:
-            raise DataError("not a FIF file", path=path, expected="FIF tags", found=f"tag {kind} of {size} bytes")
-        if following == -1:
-            break
-        if 0 < following <= position:
-            raise _cut(path, "FIF tags in ascending order", f"byte {position} points back to {following}")
-        position = following if following > 0 else position + 16 + size
-    if depth:
-        raise _cut(path, "every block of the file closed", f"{depth} blocks still open")
-    return end
-
-
-# -- EDF and BDF: a text header with the number and size of data records ----------------------------------------------
-
-
-def _check_edf(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        fixed = file.read(256)
-        try:
-            n_header, n_records, n_signals = (int(fixed[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
-            rest = file.read(256 * n_signals)
-            samples = rest[216 * n_signals : 224 * n_signals]
-            per_record = sum(int(samples[8 * one : 8 * one + 8]) for one in range(n_signals))
-        except ValueError as error:
-            found = f"{size} bytes; {error}"
-            raise _cut(path, "an EDF header of 256 bytes and 256 more a signal", found) from error
-    if len(rest) != 256 * n_signals or n_header != 256 * (n_signals + 1):
-        raise _cut(path, f"a header of {256 * (n_signals + 1)} bytes", f"{n_header} declared, {256 + len(rest)} there")
-    if n_records < 0:
-        fix = "close the file in its recording software, which writes the number of records"
-        raise DataError("the EDF was never closed", path=path, expected="a record count", found=n_records, fix=fix)
-    sample_bytes = 3 if fixed[:1] == b"\xff" else 2
-    expected = n_header + n_records * per_record * sample_bytes
-    if size != expected:
-        raise _cut(path, f"{expected} bytes ({n_records} records)", f"{size} bytes")
 
 
 # -- BrainVision: a text header beside raw samples and a text file of markers ----------------------------------------
 
 
 def _check_brainvision(path: Path) -> None:
+    """Besides header and size: every channel has its line, and no marker lies beyond the data.
+
+    Headers often state no length; the markers then are what shows that data were cut.
+    """
+    check_brainvision(path)
     text = _text(path)
-    common, binary = _section(text, "Common Infos"), _section(text, "Binary Infos")
-    channels = _section(text, "Channel Infos")
-    try:
-        n_channels, data_name = int(common["NumberOfChannels"]), common["DataFile"]
-    except (KeyError, ValueError) as error:
-        raise _cut(path, "NumberOfChannels and DataFile under [Common Infos]", f"no usable {error}") from error
+    common, channels = _section(text, "Common Infos"), _section(text, "Channel Infos")
+    n_channels = int(common["NumberOfChannels"])
     cut_line = not text.rstrip(" ").endswith(("\r", "\n")) and _last_section(text) == "Channel Infos"
     if len(channels) != n_channels or cut_line:
         found = f"{len(channels)} lines" + (", the last one cut" if cut_line else "")
         raise _cut(path, f"{n_channels} whole lines under [Channel Infos]", found)
-    data = _beside(path, data_name)
-    n_samples = _brainvision_samples(data, common, binary, n_channels)
-    if n_samples is None or "MarkerFile" not in common:
+    if "MarkerFile" not in common or common.get("DataFormat", "BINARY").upper() != "BINARY":
         return
-    last = _last_marker(_beside(path, common["MarkerFile"]))
+    data = path.with_name(common["DataFile"].replace("$b", path.stem))
+    form = _section(text, "Binary Infos").get("BinaryFormat", "INT_16").upper()
+    n_samples = data.stat().st_size // (n_channels * (2 if form.endswith("16") else 4))
+    markers = resolve_inside(path.parent, common["MarkerFile"].replace("$b", path.stem))
+    if not markers.is_file():
+        raise DataError("the marker file is missing", path=path, expected=markers.name, fix="copy it beside the header")
+    last = _last_marker(markers)
     if last > n_samples:
-        raise _cut(data, f"at least the {last} samples that {common['MarkerFile']} reaches", f"{n_samples} samples")
-
-
-def _brainvision_samples(data: Path, common: dict[str, str], binary: dict[str, str], n_channels: int) -> int | None:
-    size = data.stat().st_size
-    if common.get("DataFormat", "BINARY").upper() != "BINARY":
-        return None
-    form = binary.get("BinaryFormat", "INT_16").upper()
-    if form not in _BRAINVISION_BYTES:
-        raise DataError("unknown BinaryFormat", path=data, expected=list(_BRAINVISION_BYTES), found=form)
-    row = n_channels * _BRAINVISION_BYTES[form]
-    if size == 0 or size % row:
-        raise _cut(data, f"a multiple of {row} bytes ({n_channels} channels, {form})", f"{size} bytes")
-    declared = common.get("DataPoints", "")
-    if declared.isdigit() and int(declared) not in (0, size // row):
-        raise _cut(data, f"{int(declared)} samples", f"{size // row} samples")
-    return size // row
+        raise _cut(data, f"at least the {last} samples that {markers.name} reaches", f"{n_samples} samples")
 
 
 def _last_marker(path: Path) -> int:
@@ -184,19 +126,6 @@ def _last_marker(path: Path) -> int:
             raise _cut(path, "type, description, position, size and channel of each marker", f"{name}={marker}")
         last = max(last, int(fields[2]))
     return last
-
-
-def _beside(header: Path, name: str) -> Path:
-    """A file that a header names; only beside it, for a header must not reach into other folders."""
-    name = name.replace("$b", header.stem)
-    if re.search(r"[/\\\0]", name) or name in ("", ".", ".."):
-        raise DataError("the header points to another folder", path=header, expected="a bare file name", found=name)
-    path = header.with_name(name)
-    if not path.is_file():
-        raise DataError(
-            "a file of the recording is missing", path=header, expected=name, fix="copy it beside the header"
-        )
-    return path
 
 
 def _text(path: Path) -> str:
@@ -252,8 +181,8 @@ def _check_hdf5(path: Path) -> None:
 _CHECKS: dict[str, Callable[[Path], None]] = {
     ".fif": _check_fif_and_parts,
     ".fif.gz": _check_fif_and_parts,
-    ".edf": _check_edf,
-    ".bdf": _check_edf,
+    ".edf": check_edf,
+    ".bdf": check_edf,
     ".vhdr": _check_brainvision,
     ".set": _check_eeglab,
 }
