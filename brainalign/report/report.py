@@ -82,18 +82,19 @@ class Report:
         if title is not None:
             self.section(title)
         cards = [Card(score) for score in scores]
-        return self._add("scores", cards=cards[:N_CARDS], rows=cards)
+        return self._add("scores", cards=cards[:N_CARDS], rows=cards, reasons=_reasons(cards))
 
     def add_table(self, frame: pd.DataFrame, caption: str | None = None) -> Report:
         """Add a table: numbers right-aligned with three significant digits, the index shown if it has names."""
         if not isinstance(frame, pd.DataFrame):
             frame = pd.DataFrame(frame)
+        # Column by column, since an index may bear the name of a column.
+        columns = list(frame.items())
         if not isinstance(frame.index, pd.RangeIndex):
-            frame = frame.reset_index()
-        # A column's numbers share their decimals, so that the points stand under each other.
-        header = [{"text": str(name), "numeric": _is_number(kind)} for name, kind in frame.dtypes.items()]
-        texts = [_column(frame.iloc[:, index]) for index in range(frame.shape[1])]
-        rows = [list(row) for row in zip(*texts)]
+            levels = [frame.index.get_level_values(level).to_series() for level in range(frame.index.nlevels)]
+            columns = [*(("" if level.name is None else level.name, level) for level in levels), *columns]
+        header = [{"text": str(name), "numeric": _is_number(column.dtype)} for name, column in columns]
+        rows = [list(row) for row in zip(*(_column(column) for _, column in columns))]
         return self._add("table", header=header, rows=rows, caption=caption)
 
     def add_figure(self, figure: Figure, caption: str | None = None, alt: str | None = None) -> Report:
@@ -183,11 +184,25 @@ class Report:
         return self
 
 
+def _reasons(cards: Sequence[Card]) -> list[tuple[str, str, str]]:
+    """Each reason for a missing field once, with the scores it holds for: (field, reason, scores)."""
+    held: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        for field, reason in card.missing:
+            held.setdefault((field, reason), []).append(card.name)
+    every = len(cards)
+    return [
+        (field, reason, "all scores" if len(names) == every > 1 else ", ".join(names))
+        for (field, reason), names in held.items()
+    ]
+
+
 def _is_number(kind: Any) -> bool:
     return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
 
 
 def _column(column: pd.Series) -> list[str]:
+    """Texts of a column; its numbers share their decimals, so that the points stand under each other."""
     if pd.api.types.is_float_dtype(column.dtype):
         return style.numbers(column.to_numpy(dtype=float, na_value=np.nan))
     return [_cell(value) for value in column]

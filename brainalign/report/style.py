@@ -17,7 +17,7 @@ from PIL import Image
 
 from brainalign.errors import DataError
 
-__all__ = ["INK", "MUTED", "SERIES", "figure_uri", "number", "numbers", "picture", "picture_uri", "styled"]
+__all__ = ["INK", "MUTED", "SERIES", "figure_uri", "number", "numbers", "picture", "picture_uri", "short", "styled"]
 
 PAPER, INK, MUTED, WEAK, FAINT = "#ffffff", "#1d2129", "#667085", "#98a2b3", "#e4e7ec"
 
@@ -66,6 +66,7 @@ RC = {
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "font.size": 9.5,
+    "text.parse_math": False,  # a dollar sign in a channel's name is a dollar sign
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.8,
@@ -92,9 +93,24 @@ def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
     return draw
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str | None = None) -> Figure:
     """Return an empty figure of that many inches, owned by nobody (pyplot never hears of it, so none leaks)."""
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(short(title, longest=int(11 * width)), x=0.01, ha="left", weight="bold", size=10.5)
+    return figure
+
+
+def short(name: object, *, longest: int = 30) -> str:
+    """Cut a name that would leave no room for the plot.
+
+    Examples
+    --------
+    >>> short("FFA"), short("a very long name indeed", longest=12)
+    ('FFA', 'a very long…')
+    """
+    text = str(name)
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def number(value: float | None, *, missing: str = "–") -> str:
@@ -113,8 +129,8 @@ def number(value: float | None, *, missing: str = "–") -> str:
     elif size and size < 1e-4:
         text = f"{value:.2e}"
     else:
-        digits = 3 if size == 0 else max(0, 2 - int(np.floor(np.log10(size))))
-        text = f"{value:.{digits}f}"
+        digits = 0 if size == 0 else max(0, 2 - int(np.floor(np.log10(size))))
+        text = f"{value if size else 0:,.{digits}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text
     return text.replace("-", "−")
 

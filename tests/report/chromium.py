@@ -79,7 +79,18 @@ class PageState:
     screenshot: bytes
 
 
-def open_in_chromium(path: str | Path, *, width: int = 1280, dark: bool = False, timeout: float = 60) -> PageState:
+def chromium_or_skip() -> str:
+    """Path of the browser, or skip the test with the reason."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium here; scripts/install_chromium.sh installs it on Debian as root")
+    return program
+
+
+def open_in_chromium(
+    path: str | Path, *, width: int = 1280, dark: bool = False, patience: float = 10, timeout: float = 60
+) -> PageState:
     """Open one HTML file and return what the browser made of it; skip the test where there is no Chromium.
 
     Parameters
@@ -89,15 +100,14 @@ def open_in_chromium(path: str | Path, *, width: int = 1280, dark: bool = False,
         Of the window in CSS pixels; 390 is a phone.
     dark : bool
         Ask for the dark colour scheme.
+    patience : float
+        Seconds an interactive view may take to draw.
     """
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium here; scripts/install_chromium.sh installs it on Debian as root")
-    with _browser(program, deadline=time.monotonic() + timeout) as browser:
-        return _look(browser, Path(path).resolve(), width=width, dark=dark)
+    with _browser(chromium_or_skip(), deadline=time.monotonic() + timeout) as browser:
+        return _look(browser, Path(path).resolve(), width=width, dark=dark, patience=patience)
 
 
-def _look(browser: Browser, path: Path, *, width: int, dark: bool) -> PageState:
+def _look(browser: Browser, path: Path, *, width: int, dark: bool, patience: float) -> PageState:
     page = browser.new_page()
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.ask("Emulation.setEmulatedMedia", {"features": [scheme]}, page)
@@ -105,7 +115,7 @@ def _look(browser: Browser, path: Path, *, width: int, dark: bool) -> PageState:
     browser.ask("Page.navigate", {"url": path.as_uri()}, page)
     browser.wait_for("Page.loadEventFired", page)
     facts = browser.value(PAGE_FACTS, page)
-    frames = _frames(browser, page)
+    frames = _frames(browser, page, patience)
     # Grown to the page's height, so that the picture shows all of it.
     _resize(browser, page, width, min(facts["height"], 16000))
     shot = browser.ask("Page.captureScreenshot", {"captureBeyondViewport": False}, page)["data"]
@@ -128,16 +138,16 @@ def _resize(browser: Browser, page: str, width: int, height: int) -> None:
     browser.ask("Emulation.setDeviceMetricsOverride", size, page)
 
 
-def _frames(browser: Browser, page: str) -> list[dict[str, Any]]:
-    """Facts of every view, waiting up to five seconds for it to draw."""
+def _frames(browser: Browser, page: str, patience: float) -> list[dict[str, Any]]:
+    """Facts of every view, once each has drawn or patience is at its end."""
+    end = time.monotonic() + patience
     sessions = [session for session in browser.sessions if session != page]
     facts: list[dict[str, Any]] = []
     for session in sessions:
-        for _ in range(50):
-            found = browser.value(FRAME_FACTS, session)
-            if found["canvases"] and min(found["canvases"]) > 1:
-                break
+        found = browser.value(FRAME_FACTS, session)
+        while not (found["canvases"] and min(found["canvases"]) > 1) and time.monotonic() < end:
             time.sleep(0.1)
+            found = browser.value(FRAME_FACTS, session)
         facts.append(found)
     return facts
 

@@ -93,8 +93,7 @@ def brain_slices(
         layers = (None if under is None else under[:, :, z][box], values[:, :, z][box])
         drawn = _slice(place, layers, cmap=cmap, ends=((low, high), grey), aspect=spacing[1] / spacing[0])
         height = affine[2, :3] @ [values.shape[0] / 2, values.shape[1] / 2, z] + affine[2, 3]
-        name = f"L    z {number(round(float(height)))} mm    R"
-        place.set_title(name, size=7.5, weight="normal", color=MUTED, pad=2, loc="center")
+        _name_slice(place, float(height))
     figure.colorbar(drawn, ax=list(axes), label=label, aspect=26, shrink=0.8).outline.set_visible(False)
     return figure
 
@@ -111,13 +110,17 @@ def _slice_axes(n_slices: int, *, tall: float, title: str | None) -> tuple[Figur
     columns = min(n_slices, 6 if n_slices > 4 else 4)
     rows = -(-n_slices // columns)
     side = 8.0 / columns if n_slices > 2 else 3.6
-    figure = new_figure(side * columns + 0.9, max(2.0, (side * tall + 0.22) * rows + (0.3 if title else 0)))
+    figure = new_figure(side * columns + 0.9, max(2.0, (side * tall + 0.22) * rows + (0.3 if title else 0)), title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
     return figure, axes
+
+
+def _name_slice(axes: Axes, height: float) -> None:
+    axes.set_title(
+        f"L    z {number(round(height))} mm    R", size=7.5, weight="normal", color=MUTED, pad=2, loc="center"
+    )
 
 
 def _slice(
@@ -150,7 +153,7 @@ def glass_brain(
 
     values, _ = _volume(image)
     cmap, low, high = _range(values, limits)
-    figure = new_figure(8.2, 2.9)
+    figure = new_figure(8.2, 2.9, title)
     figure.set_layout_engine("none")
     display = plotting.plot_glass_brain(
         image,
@@ -164,8 +167,6 @@ def glass_brain(
         threshold=1e-6 * max(abs(low), abs(high)),
     )
     display._colorbar_ax.set_ylabel(label)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
     return figure
 
 
@@ -183,18 +184,21 @@ def brain_view(
     background : Nifti1Image or path, optional
         Drawn underneath; without it the map stands alone (no template is fetched).
     """
+    import nibabel as nib
     from nilearn import plotting
 
-    values, _ = _volume(image)
+    values, affine = _volume(image)
     cmap, low, high = _range(values, limits)
+    values = np.nan_to_num(values, posinf=0, neginf=0)
     view = plotting.view_img(
-        image,
+        nib.Nifti1Image(values, affine),
         bg_img=background,
         cmap=colormaps[cmap],
         vmin=low,
         vmax=high,
         symmetric_cmap=low < 0,
-        threshold=1e-6 * max(abs(low), abs(high)),
+        # What holds no value is left clear.
+        threshold=1e-6 * max(abs(low), abs(high)) if (values == 0).any() else None,
         resampling_interpolation="nearest",
         black_bg=False,
     )
@@ -236,17 +240,21 @@ def topomap(
         drawn, contours = mne.viz.plot_topomap(
             maps[:, index], info, axes=place, show=False, cmap=cmap, vlim=(low, high), contours=4, sensors=True
         )
-        # Marks on the coloured head stay dark when the page turns dark.
-        for mark in place.collections:
-            if mark is contours:
-                mark.set_edgecolor(DARK_CELL_TEXT)
-            else:
-                mark.set_color(DARK_CELL_TEXT)
+        _keep_dark(place, contours)
         place.set_title(titles[index] if index < len(titles) else "", size=8.5, weight="normal", loc="center", pad=3)
     for place in axes[n_maps:]:
         place.set_axis_off()
     figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.7, aspect=22).outline.set_visible(False)
     return figure
+
+
+def _keep_dark(axes: Axes, contours: Any) -> None:
+    """Marks on the coloured head stay dark when the page turns dark."""
+    for mark in axes.collections:
+        if mark is contours:
+            mark.set_edgecolor(DARK_CELL_TEXT)
+        else:
+            mark.set_color(DARK_CELL_TEXT)
 
 
 def _placed_sensors(maps: np.ndarray, sensors: Any) -> tuple[np.ndarray, Any]:

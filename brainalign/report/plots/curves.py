@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from brainalign.arrays import as_matrix
 from brainalign.errors import DataError
-from brainalign.report.style import DARK_CELL_TEXT, DIVERGING, FAINT, MUTED, SERIES, new_figure, number, styled
+from brainalign.report.style import DARK_CELL_TEXT, DIVERGING, FAINT, MUTED, SERIES, new_figure, number, short, styled
 
 __all__ = ["channel_map", "retrieval_curve", "score_by_group", "time_course"]
 
@@ -39,7 +40,7 @@ def score_by_group(
         raise DataError("table of scores lacks columns", expected=missing, found=list(table.columns))
     groups = list(dict.fromkeys(table[x]))
     names = list(dict.fromkeys(table[series])) if series else [None]
-    figure = new_figure(max(4.6, 1.8 + 0.55 * len(groups)), 3.5)
+    figure = new_figure(max(4.6, 1.8 + 0.55 * len(groups)), 3.5, title)
     axes = figure.add_subplot()
     for index, name in enumerate(names):
         rows = table if name is None else table[table[series] == name]
@@ -47,19 +48,19 @@ def score_by_group(
         positions = np.array([groups.index(group) for group in rows[x]]) + shift
         _group_line(axes, positions, rows, colour=SERIES[index % len(SERIES)], name=name)
     _chance_line(axes, table["chance"].dropna().unique() if "chance" in table else ())
-    axes.set_xticks(range(len(groups)), [str(group) for group in groups], rotation=30 if len(groups) > 6 else 0)
-    axes.set(ylabel=label, xlabel=x, title=title or "")
+    axes.set_xticks(range(len(groups)), [short(group) for group in groups], rotation=30 if len(groups) > 6 else 0)
+    axes.set(ylabel=label, xlabel=x)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     _grid(axes)
     if "ceiling" in table:
         axes.plot([], [], color=MUTED, ls="", marker="_", ms=13, mew=1.6, label="noise ceiling")
-    _legend_above(figure, axes)
+    _legend_below(figure, axes)
     return figure
 
 
 def _group_line(axes: Axes, positions: np.ndarray, rows: pd.DataFrame, *, colour: str, name: object) -> None:
     values = rows["value"].to_numpy(dtype=float)
-    axes.plot(positions, values, color=colour, marker="o", ms=4.5, label=None if name is None else str(name))
+    axes.plot(positions, values, color=colour, marker="o", ms=4.5, label=None if name is None else short(name))
     if {"low", "high"} <= set(rows.columns):
         axes.vlines(positions, rows["low"].astype(float), rows["high"].astype(float), color=colour, lw=1.3)
     if "ceiling" in rows.columns:
@@ -109,7 +110,7 @@ def time_course(
         for line in lines:
             if np.shape(line) != times.shape:
                 raise DataError(f"curve '{name}' does not fit its times", expected=times.shape, found=np.shape(line))
-        axes.plot(times, curve, color=colour, label=name or None)
+        axes.plot(times, curve, color=colour, label=short(name) or None)
         if name in bands:
             axes.fill_between(times, *bands[name], color=colour, alpha=0.2, lw=0)
         if name in tops:
@@ -117,13 +118,13 @@ def time_course(
     _chance_line(axes, () if chance is None else (chance,))
     axes.set(xlabel="time (s)", ylabel=label, xlim=(times.min(), times.max()))
     _grid(axes)
-    _legend_above(figure, axes)
+    _legend_below(figure, axes)
     return figure
 
 
-def _legend_above(figure: Figure, axes: Axes) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside upper left", ncols=5, handlelength=1.6, columnspacing=1.4)
+        figure.legend(loc="outside lower center", ncols=5, handlelength=1.6, columnspacing=1.4)
 
 
 def _by_name(values: Curves | Bands | None) -> Mapping:
@@ -143,7 +144,7 @@ def retrieval_curve(ranks: Curves, *, gallery: int, title: str | None = None) ->
     gallery : int
         Number of items to choose from; a guess finds the right one among k with probability k / gallery.
     """
-    figure = new_figure(4.8, 3.5)
+    figure = new_figure(4.8, 3.5, title)
     axes = figure.add_subplot()
     steps = np.arange(1, gallery + 1)
     for index, (name, some) in enumerate(_by_name(ranks).items()):
@@ -154,12 +155,13 @@ def retrieval_curve(ranks: Curves, *, gallery: int, title: str | None = None) ->
         median = f"median rank {number(float(np.median(positions)))}"
         axes.step(steps, share, where="post", color=SERIES[index % len(SERIES)], label=f"{name}, {median}".lstrip(", "))
     axes.plot(steps, steps / gallery, color=MUTED, lw=1.1, ls=(0, (3, 2)), label="chance")
-    axes.set(xlabel=f"k of {gallery:,}", ylabel="found among the first k", ylim=(0, 1.02), title=title or "")
+    axes.set(xlabel=f"k of {gallery:,}", ylabel="found among the first k", ylim=(0, 1.02))
     if gallery > 20:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     _grid(axes)
-    figure.legend(loc="outside upper left", ncols=1)
+    figure.legend(loc="outside lower center", ncols=1)
     return figure
 
 
@@ -179,15 +181,15 @@ def channel_map(
     values, times = as_matrix(values, name="channel map"), np.asarray(times, dtype=float)
     if values.shape != (len(names), times.size):
         raise DataError("channel map does not fit", expected=f"shape {(len(names), times.size)}", found=values.shape)
-    figure = new_figure(6.6, float(np.clip(1.2 + 0.16 * len(names), 2.6, 8)))
+    figure = new_figure(6.6, float(np.clip(1.2 + 0.16 * len(names), 2.6, 8)), title)
     axes = figure.add_subplot()
     limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
     extent = (times[0], times[-1], len(names) - 0.5, -0.5)
     image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-limit, vmax=limit, extent=extent)
     step = max(1, len(names) // 40 + (len(names) > 40))
     size = 7 if len(names) > 20 else 8.5
-    axes.set_yticks(range(0, len(names), step), [str(name) for name in names[::step]], size=size)
+    axes.set_yticks(range(0, len(names), step), [short(name) for name in names[::step]], size=size)
     axes.axvline(0, color=DARK_CELL_TEXT, lw=0.9)
-    axes.set(xlabel="time (s)", title=title or "")
+    axes.set(xlabel="time (s)")
     figure.colorbar(image, ax=axes, label=label, aspect=30).outline.set_visible(False)
     return figure

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
-from brainalign.report.style import MUTED, SERIES, new_figure, picture, styled
+from brainalign.report.style import MUTED, SERIES, new_figure, picture, short, styled
 
 __all__ = ["mds", "rdm"]
 
@@ -45,7 +45,7 @@ def rdm(
     n = len(square)
     if ranked:
         square, label = _percentiles(square), f"{label} (percentile)"
-    figure = new_figure(5.4, 4.7)
+    figure = new_figure(5.4, 4.7, title)
     axes = figure.add_subplot()
     shown = np.where(np.eye(n, dtype=bool), np.nan, square)
     image = axes.imshow(shown, extent=(0, n, n, 0), cmap="viridis")
@@ -53,8 +53,6 @@ def rdm(
     axes.set(xlim=(-margin, n), ylim=(n, -margin))
     _run_labels(axes, labels, n, both=icons is None)
     axes.spines[:].set_visible(False)
-    if title:
-        axes.set_title(title)
     figure.colorbar(image, ax=axes, label=label, shrink=0.75, aspect=28).outline.set_visible(False)
     return figure
 
@@ -121,7 +119,7 @@ def _run_labels(axes: Axes, labels: Sequence[object] | None, n: int, *, both: bo
     axes.set(xticks=[], yticks=[])
     if labels is None:
         return
-    names = [str(name) for name in labels]
+    names = [short(name) for name in labels]
     starts = [0, *(i for i in range(1, n) if names[i] != names[i - 1]), n]
     if len(starts) > 41:
         return
@@ -156,9 +154,9 @@ def mds(
     """
     square = _square(dissimilarity, labels=labels, icons=icons)
     points, explained = _classical_scaling(square)
-    figure = new_figure(5.4, 5.0)
+    figure = new_figure(5.4, 5.0, title)
     axes = figure.add_subplot()
-    names = [""] * len(points) if labels is None else [str(name) for name in labels]
+    names = [""] * len(points) if labels is None else [short(name) for name in labels]
     colours = {name: SERIES[i % len(SERIES)] for i, name in enumerate(dict.fromkeys(names))}
     if icons is None:
         for name, colour in colours.items():
@@ -168,7 +166,7 @@ def mds(
         _place_icons(axes, points, icons, [colours[name] if labels is not None else None for name in names])
         for name, colour in colours.items() if labels is not None else ():
             axes.scatter([], [], marker="s", color=colour, label=name)
-    axes.set(xticks=[], yticks=[], aspect="equal", title=title or "")
+    axes.set(xticks=[], yticks=[], aspect="equal")
     axes.set_xlabel(f"classical scaling; the plane holds {100 * explained:.0f} % of the squared spread", color=MUTED)
     axes.spines[:].set_visible(False)
     if labels is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from brainalign.errors import DataError
-from brainalign.report.style import new_figure, picture, styled
+from brainalign.report.style import new_figure, picture, short, styled
 
 __all__ = ["image_grid"]
 
@@ -30,7 +30,7 @@ def image_grid(
         raise DataError("no picture to draw", expected="rows of (label, pictures)", found=f"{len(rows)} rows")
     n_columns = max(len(pictures) for _, pictures in rows)
     side = float(np.clip(8.0 / n_columns, 0.6, 1.4))
-    figure = new_figure(side * n_columns + 1.2, side * len(rows) + (0.3 if title or columns else 0.05))
+    figure = new_figure(side * n_columns + 1.2, side * len(rows) + (0.3 if title or columns else 0.05), title)
     axes = figure.subplots(len(rows), n_columns, squeeze=False)
     for row, (label, pictures) in enumerate(rows):
         for column in range(n_columns):
@@ -41,7 +41,5 @@ def image_grid(
                 place.imshow(np.asarray(picture(pictures[column], name=f"{label} {column}")))
             if row == 0 and columns is not None and column < len(columns):
                 place.set_title(str(columns[column]), size=8.5, loc="center", weight="normal")
-        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
+        axes[row, 0].set_ylabel(short(label), rotation=0, ha="right", va="center")
     return figure

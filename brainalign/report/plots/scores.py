@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator
 
 from brainalign.arrays import as_matrix
 from brainalign.errors import DataError
@@ -22,6 +23,7 @@ from brainalign.report.style import (
     WEAK,
     new_figure,
     number,
+    short,
     styled,
 )
 from brainalign.scoring.score import Score
@@ -46,19 +48,17 @@ def score_bars(scores: Sequence[Score], *, title: str | None = None) -> Figure:
     scores = list(scores)
     if not scores:
         raise DataError("no score to draw", expected="at least one Score", found="none")
-    figure = new_figure(6.6, 0.9 + 0.46 * len(scores))
+    figure = new_figure(6.6, 0.9 + 0.46 * len(scores), title)
     axes = figure.add_subplot()
     for row, score in enumerate(scores):
         _score_bar(axes, row, score)
     known = [number for score in scores for number in _numbers(score)]
     axes.set_xlim(min(0.0, *known, 0.0) * 1.1, max([*known, 1e-6]) * 1.13)
     axes.set_ylim(len(scores) - 0.45, -0.55)
-    axes.set_yticks(range(len(scores)), [score.name for score in scores])
+    axes.set_yticks(range(len(scores)), [short(score.name, longest=40) for score in scores])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.axvline(0, color=MUTED, lw=0.8)
-    if title:
-        axes.set_title(title)
     _score_legend(figure)
     return figure
 
@@ -122,20 +122,18 @@ def confusion_matrix(
         raise DataError("confusion matrix does not fit its labels", expected=f"shape {(n, n)}", found=matrix.shape)
     if normalise:
         matrix = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    side = float(np.clip(1.8 + 0.42 * n, 3.4, 7.5))
-    figure = new_figure(side + 0.7, side)
+    names = [short(label) for label in labels]
+    side = float(np.clip(1.4 + 0.42 * n + 0.05 * max(map(len, names)), 3.4, 8.0))
+    figure = new_figure(side + 0.7, side, title)
     axes = figure.add_subplot()
     top = 1.0 if normalise and matrix.max() > 0.6 else float(matrix.max()) or 1.0
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=top)
-    names = [str(label) for label in labels]
     crowded = max(map(len, names)) * n > 40
     axes.set_xticks(range(n), names, rotation=45 if crowded else 0, ha="right" if crowded else "center")
     axes.set_yticks(range(n), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="decoded", ylabel="true")
-    if title:
-        axes.set_title(title)
     if n <= 14:
         _cell_texts(axes, matrix, top=top)
     label = "share of trials" if normalise else "trials"
@@ -169,13 +167,11 @@ def unit_scores(
     keep = np.isfinite(scores) & (True if limits is None else np.isfinite(limits))
     if not keep.any():
         raise DataError("no unit has a score", expected="at least one finite number", found=f"{scores.size} without")
-    figure = new_figure(4.6 if limits is None else 8.6, 3.4)
+    figure = new_figure(4.6 if limits is None else 8.6, 3.4, title)
     axes = figure.subplots(1, 1 if limits is None else 2, squeeze=False)[0]
     _score_histogram(axes[0], scores[keep], label=label, n_left_out=int((~keep).sum()))
     if limits is not None:
         _score_against_ceiling(figure, axes[1], scores[keep], limits[keep], label=label)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=10.5)
     return figure
 
 
@@ -194,7 +190,11 @@ def _score_against_ceiling(figure: Figure, axes: Axes, scores: np.ndarray, ceili
     if scores.size > 500:
         bins = axes.hexbin(ceiling, scores, gridsize=40, extent=(low, high, low, high), bins="log", mincnt=1, lw=0.2)
         bins.set_rasterized(True)
-        figure.colorbar(bins, ax=axes, label="units", aspect=28).outline.set_visible(False)
+        # Counts are spelt out, since mathematical tick labels are off in this style.
+        ticks = LogLocator(subs=(1, 2, 5))
+        bar = figure.colorbar(bins, ax=axes, label="units", aspect=28, format="{x:,.0f}", ticks=ticks)
+        bar.minorticks_off()
+        bar.outline.set_visible(False)
     else:
         axes.scatter(ceiling, scores, s=12, color=SERIES[0], alpha=0.6, lw=0, rasterized=True)
     axes.plot([low, high], [low, high], color=MUTED, lw=1, ls="--")
