@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -76,7 +76,7 @@ class FmriOptions(GLMOptions):
             raise DataError(f"unknown nan policy '{self.nan}'.{closest(self.nan, POLICIES)}", expected=POLICIES)
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> FmriOptions:
+    def of(cls, options: Mapping[str, Any]) -> Self:
         """From keyword arguments; `DataError` names the closest option for one that does not exist."""
         known = [one.name for one in fields(cls)]
         for name in options:
