@@ -190,11 +190,13 @@ def _reasons(cards: Sequence[Card]) -> list[tuple[str, str, str]]:
     for card in cards:
         for field, reason in card.missing:
             held.setdefault((field, reason), []).append(card.name)
-    every = len(cards)
-    return [
-        (field, reason, "all scores" if len(names) == every > 1 else ", ".join(names))
-        for (field, reason), names in held.items()
-    ]
+    return [(field, reason, _whose(names, of=len(cards))) for (field, reason), names in held.items()]
+
+
+def _whose(names: Sequence[str], *, of: int) -> str:
+    if len(names) < min(4, of) or of == 1:
+        return ", ".join(names)
+    return "all scores" if len(names) == of else f"{len(names)} of {of} scores"
 
 
 def _is_number(kind: Any) -> bool:

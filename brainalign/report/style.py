@@ -130,29 +130,40 @@ def number(value: float | None, *, missing: str = "–") -> str:
         text = f"{value:.2e}"
     else:
         digits = 0 if size == 0 else max(0, 2 - int(np.floor(np.log10(size))))
-        text = f"{value if size else 0:,.{digits}f}"
+        text = _fixed(value, digits)
         text = text.rstrip("0").rstrip(".") if "." in text else text
     return text.replace("-", "−")
 
 
 def numbers(values: Iterable[float | None]) -> list[str]:
-    """Write numbers that stand together with the same decimals.
+    """Write numbers that stand together with the same decimals: three, or more where all of them are small.
+
+    One far smaller than the others keeps digits of its own, so that no p-value reads as zero.
 
     Examples
     --------
-    >>> numbers([0.8, 0.754, None, 12.0])
-    ['0.800', '0.754', '–', '12.000']
+    >>> numbers([0.8, 0.7543, None, 12.0, 0.00012])
+    ['0.800', '0.754', '–', '12.000', '0.00012']
     """
     known = list(values)
     alone = [number(value) for value in known]
-    decimals = max([len(text.partition(".")[2]) for text in alone if "e" not in text], default=0)
-    decimals = min(decimals, 4)
-    return [
-        text
-        if value is None or not np.isfinite(value) or "e" in text or len(text.partition(".")[2]) > decimals
-        else f"{value:,.{decimals}f}".replace("-", "−")
-        for text, value in zip(alone, known)
-    ]
+    sizes = [abs(value) for value in known if value is not None and np.isfinite(value)]
+    most = max(3, 2 - int(np.floor(np.log10(max(sizes))))) if any(sizes) else 3
+    decimals = min(most, max((_n_decimals(text) for text in alone), default=0))
+
+    def together(value: float | None, text: str) -> str:
+        lost = value is not None and 0 < abs(value) < 10.0 ** (1 - decimals)
+        return text if value is None or not np.isfinite(value) or lost else _fixed(value, decimals)
+
+    return [together(value, text) for value, text in zip(known, alone)]
+
+
+def _n_decimals(text: str) -> int:
+    return 0 if "e" in text else len(text.partition(".")[2])
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value if value else 0:,.{decimals}f}".replace("-", "−")
 
 
 def _data_uri(content: bytes, mime: str) -> str:

@@ -126,6 +126,9 @@ def test_a_reason_shared_by_many_scores_is_said_once(tmp_path):
     scores = [a_score(f"s{i}", ceiling=None, why={"ceiling": "no repetition"}) for i in range(8)]
     page = read_page(Report("r").add_scores(scores).save(tmp_path / "report.html"))
     assert page.text.count("No ceiling for all scores: no repetition") == 1
+    some = [a_score(f"s{i}", ceiling=None, why={"ceiling": f"reason {i > 3}"}) for i in range(10)] + [a_score()]
+    text = read_page(Report("r").add_scores(some).save(tmp_path / "report.html")).text
+    assert "No ceiling for 6 of 11 scores: reason True" in text
     assert len(page.all("article")) == 6
     assert len(page.rows) == 9
 
@@ -280,4 +283,6 @@ def test_numbers_read_well(value, text):
 def test_numbers_side_by_side_share_their_decimals():
     assert numbers([0.5, 0.123, -2.0]) == ["0.500", "0.123", "−2.000"]
     assert numbers([1e-6, 0.5]) == ["1.00e−06", "0.5"]
+    assert numbers([0.1049, 0.0401, 0.16964]) == ["0.105", "0.040", "0.170"]
+    assert numbers([0.0123, 0.00444]) == ["0.0123", "0.0044"]
     assert numbers([]) == []
