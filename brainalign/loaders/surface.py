@@ -1,0 +1,162 @@
+"""fMRI on the cortical surface: GIFTI or MGH series (or betas) of one or two hemispheres, to `Trials`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainalign.errors import DataError, closest
+from brainalign.loaders.fmri import per_run
+from brainalign.loaders.regions import choose_rois
+from brainalign.loaders.runs import FmriOptions, Run, trials_from_runs
+from brainalign.loaders.sidecars import agreed_tr, read_confounds, read_json
+from brainalign.loaders.surface_files import read_series, read_vertex_labels, series_header
+from brainalign.spaces import SurfaceSpace
+from brainalign.trials import Trials
+
+__all__ = ["load_surface"]
+
+_HEMISPHERES = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
+
+
+def load_surface(
+    data: Mapping[str, Any],
+    events: Any,
+    *,
+    labels: Mapping[str, str | PathLike[str]] | None = None,
+    model: str = "lss",
+    **options: Any,
+) -> Trials:
+    """Load surface time series or betas as single-trial responses.
+
+    Parameters
+    ----------
+    data : mapping
+        ``{"left": path, "right": path}``, or lists of paths with one per run; one hemisphere alone will do, ``lh`` and
+        ``rh`` are understood. GIFTI (``.func.gii``, ``.shape.gii``) or FreeSurfer (``.mgh``, ``.mgz``).
+    events : path or DataFrame, or a sequence with one per run
+        As in `load_fmri`; with ``model="beta"`` one row per map.
+    labels : mapping, optional
+        ``{"left": path, "right": path}`` of ``.label.gii`` or ``.annot`` files, for ``units["roi"]``.
+    model : {"lss", "lsa", "block", "beta"}
+    **options
+        See `FmriOptions` and `GLMOptions`. Vertices of the medial wall are often zero or NaN: ``nan="drop"``.
+
+    Returns
+    -------
+    Trials
+        units name (``left-12``), hemi, vertex and roi; `SurfaceSpace` leads back to GIFTI.
+
+    Raises
+    ------
+    DataError
+        When a file is damaged, hemispheres or runs differ in vertices or volumes, and as `load_fmri` says.
+    """
+    given = FmriOptions.of(options)
+    files = _by_hemisphere(data, "data")
+    n_runs = len(next(iter(files.values())))
+    space = SurfaceSpace({hemi: series_header(paths[0], given.max_bytes)[0] for hemi, paths in files.items()})
+    units = _units(space, _by_hemisphere(labels, "labels") if labels else {})
+    keep = np.ones(len(units), dtype=bool)
+    if given.roi is not None:
+        if "roi" not in units:
+            fix = "give labels={'left': ..., 'right': ...} too"
+            raise DataError("regions are chosen from labels", found=f"roi={given.roi!r}", fix=fix)
+        keep = choose_rois(units["roi"].to_numpy(), given.roi, sorted(set(units["roi"])))
+    tables = per_run(events, n_runs, "events")
+    confounds = per_run(given.confounds, n_runs, "confounds")
+    sessions = per_run("1" if given.session is None else given.session, n_runs, "session", spread=True)
+    numbers = list(range(1, n_runs + 1)) if given.run is None else per_run(given.run, n_runs, "run")
+    runs = []
+    for number in range(n_runs):
+        paths = {hemi: every[number] for hemi, every in files.items()}
+        n_volumes, tr = _volumes_and_tr(paths, space, model, given)
+        labels_of_run = {"subject": given.subject, "session": sessions[number], "run": numbers[number]}
+        runs.append(
+            Run(
+                read=partial(_read, paths, keep),
+                n_volumes=n_volumes,
+                events=tables[number],
+                tr=tr,
+                confounds=read_confounds(confounds[number], n_volumes),
+                entities={key: str(value) for key, value in labels_of_run.items()},
+                path=next(iter(paths.values())),
+            )
+        )
+    return trials_from_runs(runs, units[keep].reset_index(drop=True), space=space, model=model, options=given)
+
+
+def _by_hemisphere(given: Mapping[str, Any], what: str) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for name, paths in given.items():
+        hemi = _HEMISPHERES.get(str(name).lower())
+        if hemi is None:
+            hint = closest(str(name), ["left", "right"])
+            raise DataError(f"unknown hemisphere '{name}' in {what}.{hint}", expected="left and right", found=name)
+        files[hemi] = [Path(path) for path in (paths if isinstance(paths, list | tuple) else [paths])]
+    lengths = {hemi: len(paths) for hemi, paths in files.items()}
+    if not files or len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise DataError(f"{what} of the hemispheres differ in number", expected="one file per run", found=lengths)
+    return dict(sorted(files.items()))
+
+
+def _units(space: SurfaceSpace, labels: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    tables = []
+    for hemi, n_vertices in space.n_vertices.items():
+        vertex = np.arange(n_vertices)
+        table = pd.DataFrame({"name": [f"{hemi}-{one}" for one in vertex], "hemi": hemi, "vertex": vertex})
+        if labels:
+            if hemi not in labels:
+                raise DataError(
+                    f"no labels for the {hemi} hemisphere", expected=list(space.n_vertices), found=[*labels]
+                )
+            table["roi"] = read_vertex_labels(labels[hemi][0], n_vertices)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _volumes_and_tr(
+    paths: Mapping[str, Path], space: SurfaceSpace, model: str, options: FmriOptions
+) -> tuple[int, float]:
+    """Number of volumes and TR of a run, on which its hemispheres must agree."""
+    counts, times = {}, {}
+    for hemi, path in paths.items():
+        n_vertices, counts[hemi], times[hemi] = series_header(path, options.max_bytes)
+        if n_vertices != space.n_vertices[hemi]:
+            raise DataError(
+                "runs differ in vertices", path=path, expected=space.n_vertices[hemi], found=n_vertices,
+                fix="bring all runs onto the same surface",
+            )  # fmt: skip
+    first = next(iter(paths.values()))
+    if len(set(counts.values())) != 1:
+        raise DataError("hemispheres differ in volumes", path=first, expected="as many volumes each", found=counts)
+    n_volumes = next(iter(counts.values()))
+    if model == "beta":
+        return n_volumes, float("nan")
+    sidecars = {f"sidecar_{hemi}": _sidecar_tr(path) for hemi, path in paths.items()}
+    headers = {f"header_{hemi}": tr for hemi, tr in times.items()}
+    return n_volumes, agreed_tr(first, argument=options.tr, **sidecars, **headers)
+
+
+def _sidecar_tr(path: Path) -> float | None:
+    stem = path.name
+    for extension in (".gii", ".mgz", ".mgh", ".func", ".shape"):
+        stem = stem.removesuffix(extension)
+    beside = path.with_name(f"{stem}.json")
+    value = read_json(beside).get("RepetitionTime") if beside.is_file() else None
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise DataError(
+            "RepetitionTime of the sidecar is no number", path=beside, expected="seconds", found=repr(value)
+        )
+    return value
+
+
+def _read(paths: Mapping[str, Path], keep: np.ndarray) -> np.ndarray:
+    """Volumes by kept vertices of all hemispheres."""
+    return np.concatenate([read_series(path) for path in paths.values()], axis=1)[:, keep]
