@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,9 +172,10 @@ def place_electrodes() -> pd.DataFrame:
 
 
 def _lobe(channel: str) -> str:
-    letters = channel.rstrip("z0123456789")
-    lobes: dict[str, Any] = {"occipital": ("O", "PO"), "parietal": ("P", "CP"), "temporal": ("T",), "central": ("C",)}
-    return next((lobe for lobe, starts in lobes.items() if letters in starts), "frontal")
+    if channel in ("T7", "T8", "P7", "P8"):  # P7 and P8 lie over the posterior temporal lobe, once named T5 and T6
+        return "temporal"
+    lobes = {"O": "occipital", "PO": "occipital", "P": "parietal", "CP": "parietal", "C": "central"}
+    return lobes.get(channel.rstrip("z0123456789"), "frontal")
 
 
 def place_contacts(sizes: Mapping[str, int]) -> pd.DataFrame:

@@ -1,0 +1,39 @@
+"""Every notebook runs from top to bottom, offline, and draws what it promises."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+jupytext = pytest.importorskip("jupytext")
+nbclient = pytest.importorskip("nbclient")
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.py"))
+N_FIGURES = {"01_fmri_and_network_in_ten_minutes": 9, "02_eeg": 7, "03_bring_your_own_data": 4}
+
+
+def test_every_notebook_is_listed() -> None:
+    assert [path.stem for path in NOTEBOOKS] == sorted(N_FIGURES)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    notebook = jupytext.read(path)
+    assert any(cell.cell_type == "markdown" for cell in notebook.cells)
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == N_FIGURES[path.stem]
+    assert min(len(picture) for picture in pictures) > 4000
