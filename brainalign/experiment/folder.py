@@ -80,7 +80,7 @@ class RunFolder:
                     found=other,
                     fix="choose another --out",
                 )
-        atomic_write_text(known, to_json(config, indent=1))
+        atomic_write_text(known, json.dumps(config, indent=1) + "\n")  # in order: regions come in the order given
         atomic_write_text(self.path / "environment.json", to_json(environment(), indent=1))
 
     def config(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def run_experiment(
     """
     asked = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
     folder = RunFolder(out)
-    folder.start({**asked.model_dump(), "brainalign": brainalign.__version__})
+    folder.start({**asked.model_dump(mode="json"), "brainalign": brainalign.__version__})
     context = Context(asked, cache)
     results: dict[str, StepResult] = {}
     for analysis in progress(asked.analyses, description=asked.name):

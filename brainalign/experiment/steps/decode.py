@@ -11,6 +11,7 @@ from brainalign.errors import DataError, closest
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import Decode
+from brainalign.experiment.steps.maps import show_on_brain
 from brainalign.report import plots
 from brainalign.report.report import Report
 from brainalign.scoring.score import Score
@@ -32,7 +33,20 @@ def compute(analysis: Decode, context: Context) -> StepResult:
     found = decode(trials, analysis.label, by=division, estimator=analysis.classifier)
     score = replace(found.score, name=f"{analysis.label} decoded")
     facts = {"classes": list(found.classes), "per_class": found.per_class().to_dict()}
-    return StepResult({f"{analysis.name}/accuracy": score}, {"confusion": found.confusion}, facts)
+    arrays = {"confusion": found.confusion}
+    if trials.times is None:
+        arrays["separation"] = _separation(trials, analysis.label)
+    return StepResult({f"{analysis.name}/accuracy": score}, arrays, facts)
+
+
+def _separation(trials: Trials, label: str) -> np.ndarray:
+    """Share of each unit's variance that lies between classes (eta squared); it describes, and tests nothing."""
+    responses = trials.responses.astype(np.float64)
+    groups = trials.trials.groupby(label).indices.values()
+    grand = responses.mean(axis=0)
+    between = sum(len(rows) * (responses[rows].mean(axis=0) - grand) ** 2 for rows in groups)
+    total = ((responses - grand) ** 2).sum(axis=0)
+    return np.divide(between, total, out=np.zeros(len(grand)), where=total > 0)
 
 
 def _folds(trials: Trials, analysis: Decode, context: Context) -> list[Fold]:
@@ -78,6 +92,11 @@ def show(report: Report, analysis: Decode, result: StepResult, context: Context)
     if not analysis.over_time:
         figure = plots.confusion_matrix(np.asarray(result.arrays["confusion"]), result.facts["classes"])
         report.add_figure(figure, "Rows: the true class; columns: the decided one; shares of each row.")
+        if "separation" in result.arrays:
+            caption = "Share of each unit's variance that lies between classes; it describes, and tests nothing."
+            show_on_brain(
+                report, context.chosen(analysis), np.asarray(result.arrays["separation"]), caption, label="eta²"
+            )
         return
     times, values, low, high = (np.asarray(result.arrays[name]) for name in ("times", "values", "low", "high"))
     figure = plots.time_course(

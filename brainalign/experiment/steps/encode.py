@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def show(report: Report, analysis: Encode, result: StepResult, context: Context)
     if not stimuli.has_images:
         return
     shown = np.linspace(0, len(ids) - 1, min(_N_SHOWN, len(ids))).round().astype(int)
-    rows = [("seen", [stimuli.image(ids[at]) for at in shown])]
+    rows: list[tuple[str, list[Any]]] = [("seen", [stimuli.image(ids[at]) for at in shown])]
     for number, label in enumerate(labels):
         if f"predicted_{number}" in result.arrays:
             pictures = np.asarray(result.arrays[f"predicted_{number}"])[shown]

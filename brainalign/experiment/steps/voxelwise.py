@@ -10,11 +10,11 @@ import pandas as pd
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import Voxelwise
+from brainalign.experiment.steps.maps import show_on_brain
 from brainalign.latents.base import Latents
 from brainalign.report import plots
 from brainalign.report.report import Report
 from brainalign.scoring.score import Score
-from brainalign.spaces import SensorSpace, VolumeSpace
 from brainalign.splits import Fold, split_hash
 from brainalign.trials import Trials
 from brainalign.voxelwise import Ridge
@@ -97,20 +97,8 @@ def show(report: Report, analysis: Voxelwise, result: StepResult, context: Conte
     r = np.stack([np.asarray(result.arrays[f"r_{number}"]) for number in range(len(labels))])
     flat = r.reshape(len(labels), trials.n_units, -1).mean(axis=2)
     best = np.nanmax(np.where(np.isnan(flat), -1.0, flat), axis=0)
-    _map(report, trials, best, "Best r over layers, per unit.")
+    show_on_brain(report, trials, best, "Best r over layers, per unit.")
     ceiling = np.sqrt(np.asarray(result.arrays["ceiling_0"]).reshape(trials.n_units, -1).mean(axis=1))
     known = None if np.isnan(ceiling).all() else ceiling
     figure = plots.unit_scores(best, ceiling=known, label="best r over layers")
     report.add_figure(figure, "Scores of all units" + ("" if known is None else ", beside their ceilings") + ".")
-
-
-def _map(report: Report, trials: Trials, values: np.ndarray, caption: str) -> None:
-    """One value per unit, back on the brain where there is a way back."""
-    if isinstance(trials.space, VolumeSpace):
-        image = trials.space.to_nifti(values, trials.units, fill=np.nan)
-        report.add_figure(plots.brain_slices(image, label="r"), caption)
-        if min(trials.space.shape) > 3:
-            view = trials.space.to_nifti(np.nan_to_num(values), trials.units)
-            report.add_html_view(plots.brain_view(view), caption + " Drag to move through the volume.")
-    elif isinstance(trials.space, SensorSpace):
-        report.add_figure(plots.topomap(values, trials.space.info(trials.units), label="r"), caption)
