@@ -17,7 +17,7 @@ from brainalign.loaders.sidecars import agreed_tr, read_confounds, read_json
 from brainalign.spaces import VolumeSpace
 from brainalign.trials import Trials
 
-__all__ = ["VolumeRun", "load_fmri", "load_volume_runs", "per_run"]
+__all__ = ["VolumeRun", "load_fmri", "load_volume_runs"]
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
@@ -90,19 +90,9 @@ def load_fmri(
     """
     checked = FmriOptions.of(options)
     images = list(bold) if isinstance(bold, list | tuple) else [bold]
-    tables = per_run(events, len(images), "events")
-    confounds = per_run(checked.confounds, len(images), "confounds")
-    sessions = per_run("1" if checked.session is None else checked.session, len(images), "session", spread=True)
-    numbers = list(range(1, len(images) + 1)) if checked.run is None else per_run(checked.run, len(images), "run")
     runs = [
-        VolumeRun(
-            bold=image,
-            events=table,
-            confounds=confound,
-            sidecar=_sidecar_beside(image),
-            entities={"subject": str(checked.subject), "session": str(session), "run": str(number)},
-        )
-        for image, table, confound, session, number in zip(images, tables, confounds, sessions, numbers, strict=True)
+        VolumeRun(bold=image, sidecar=_sidecar_beside(image), **about)
+        for image, about in zip(images, checked.by_run(events, len(images)), strict=True)
     ]
     return load_volume_runs(runs, mask=mask, atlas=atlas, model=model, options=checked)
 
@@ -143,30 +133,6 @@ def load_volume_runs(runs: Sequence[VolumeRun], *, mask: Any, atlas: Any, model:
         )
     space = VolumeSpace(tuple(images[0].shape[:3]), images[0].affine)
     return trials_from_runs(prepared, units, space=space, model=model, options=options)
-
-
-def per_run(value: Any, n_runs: int, what: str, *, spread: bool = False) -> list[Any]:
-    """One value per run from a sequence, or from a single value where there is one run (or `spread` is set).
-
-    Raises
-    ------
-    DataError
-        When their number is not that of the runs.
-    """
-    if isinstance(value, list | tuple):
-        values = list(value)
-    elif value is None or spread:
-        values = [value] * n_runs
-    else:
-        values = [value]
-    if len(values) != n_runs:
-        raise DataError(
-            f"{what} and runs differ in number",
-            expected=f"{n_runs}, one per run",
-            found=len(values),
-            fix=f"give a list of {what}, in the order of the images",
-        )
-    return values
 
 
 def _sidecar_beside(image: Any) -> dict[str, Any]:

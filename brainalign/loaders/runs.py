@@ -84,6 +84,22 @@ class FmriOptions(GLMOptions):
                 raise DataError(f"unknown option '{name}'.{closest(name, known)}", expected=f"among {known}")
         return cls(**options)
 
+    def by_run(self, events: Any, n_runs: int) -> list[dict[str, Any]]:
+        """Events, confounds and entities of each run; `DataError` where there are more or fewer than runs."""
+        columns = {"events": _one_each(events, n_runs, "events")}
+        columns["confounds"] = _one_each(self.confounds, n_runs, "confounds")
+        sessions = [self.session] * n_runs if isinstance(self.session, str | int) else self.session
+        names = {
+            "session": sessions or ["1"] * n_runs,
+            "run": list(range(1, n_runs + 1)) if self.run is None else self.run,
+        }
+        entities = {key: _one_each(values, n_runs, key) for key, values in names.items()}
+        return [
+            {key: values[number] for key, values in columns.items()}
+            | {"entities": {"subject": str(self.subject)} | {key: str(one[number]) for key, one in entities.items()}}
+            for number in range(n_runs)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -160,6 +176,19 @@ def trials_from_runs(
         info={"modality": "fmri"},
     )
     return trials if options.stimuli is None else trials.with_stimuli(options.stimuli)
+
+
+def _one_each(value: Any, n_runs: int, what: str) -> list[Any]:
+    """One value per run: from a sequence, from a single value of a single run, or None for all."""
+    values = list(value) if isinstance(value, list | tuple) else [value] * (n_runs if value is None else 1)
+    if len(values) != n_runs:
+        raise DataError(
+            f"{what} and runs differ in number",
+            expected=f"{n_runs}, one per run",
+            found=len(values),
+            fix=f"give a list of {what}, in the order of the images",
+        )
+    return values
 
 
 def _responses(run: Run, model: str, options: FmriOptions, faults: FaultyUnits) -> tuple[np.ndarray, pd.DataFrame]:

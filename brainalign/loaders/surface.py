@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError, closest
-from brainalign.loaders.fmri import per_run
 from brainalign.loaders.regions import choose_rois
 from brainalign.loaders.runs import FmriOptions, Run, trials_from_runs
 from brainalign.loaders.sidecars import agreed_tr, read_confounds, read_json
@@ -69,23 +68,18 @@ def load_surface(
             fix = "give labels={'left': ..., 'right': ...} too"
             raise DataError("regions are chosen from labels", found=f"roi={given.roi!r}", fix=fix)
         keep = choose_rois(units["roi"].to_numpy(), given.roi, sorted(set(units["roi"])))
-    tables = per_run(events, n_runs, "events")
-    confounds = per_run(given.confounds, n_runs, "confounds")
-    sessions = per_run("1" if given.session is None else given.session, n_runs, "session", spread=True)
-    numbers = list(range(1, n_runs + 1)) if given.run is None else per_run(given.run, n_runs, "run")
     runs = []
-    for number in range(n_runs):
+    for number, about in enumerate(given.by_run(events, n_runs)):
         paths = {hemi: every[number] for hemi, every in files.items()}
         n_volumes, tr = _volumes_and_tr(paths, space, model, given)
-        labels_of_run = {"subject": given.subject, "session": sessions[number], "run": numbers[number]}
         runs.append(
             Run(
                 read=partial(_read, paths, keep),
                 n_volumes=n_volumes,
-                events=tables[number],
+                events=about["events"],
                 tr=tr,
-                confounds=read_confounds(confounds[number], n_volumes),
-                entities={key: str(value) for key, value in labels_of_run.items()},
+                confounds=read_confounds(about["confounds"], n_volumes),
+                entities=about["entities"],
                 path=next(iter(paths.values())),
             )
         )

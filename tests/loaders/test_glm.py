@@ -11,6 +11,7 @@ from brainalign.errors import DataError
 from brainalign.loaders.glm import GLMOptions, block_weights, glm_weights, respond, run_weights, trial_regressors
 
 TR, N_VOLUMES, N_VOXELS = 2.0, 120, 12
+pytestmark = pytest.mark.filterwarnings("ignore:.*Generation of a mask has been requested")
 
 
 def make_events(n_trials=16, seed=0, gap=12.0):
