@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_mat
+from brainalign.loaders.released import agree
 from brainalign.spaces import VolumeSpace
 from brainalign.specs import DatasetSpec
 from brainalign.stimuli import Stimuli
@@ -37,17 +38,17 @@ def load_digits69(spec: DatasetSpec, root: Path, *, subject: Any = None) -> Tria
     masks = [np.asarray(mask) > 0 for mask in np.ravel(content["masks"])]
     names = [_text(name) for name in np.ravel(content["funloc"])]
     volume = masks[0]
-    if volume.sum() != responses.shape[1] or len(content["I"]) != len(responses):
-        raise DataError(
-            "voxels, trials and pictures do not match",
-            path=file,
-            expected=f"{int(volume.sum())} voxels in the mask, one picture per trial",
-            found=f"responses {responses.shape}, {len(content['I'])} pictures",
-        )
+    n_trials, n_voxels, side = (spec.fact(name) for name in ("trials", "n_voxels", "image_size"))
+    codes, pixels = np.ravel(content["Y"]), np.asarray(content["I"])
+    expected = {"X": (n_trials, n_voxels), "I": (n_trials, side * side), "Y": n_trials, "mask": n_voxels}
+    found = {"X": responses.shape, "I": pixels.shape, "Y": codes.size, "mask": int(volume.sum())}
+    agree("voxels, trials and pictures do not match", path=file, expected=expected, found=found)
+    if not set(codes.tolist()) <= set(_LABELS):
+        raise DataError("unknown label", path=file, expected=_LABELS, found=sorted(set(codes.tolist())))
     space = VolumeSpace(volume.shape, np.eye(4))
     units, order = _units(space, masks, names)
-    images = np.asarray(content["I"], dtype=np.uint8).reshape(-1, 28, 28).transpose(0, 2, 1)
-    labels = [_LABELS[int(code)] for code in np.ravel(content["Y"])]
+    images = pixels.astype(np.uint8).reshape(-1, side, side).transpose(0, 2, 1)  # column-major, as MATLAB has it
+    labels = [_LABELS[int(code)] for code in codes]
     ids = [f"digit-{number:03d}" for number in range(len(images))]
     table = pd.DataFrame({"label": labels}, index=ids)
     captions = {one: f"a handwritten {label}" for one, label in zip(ids, labels, strict=True)}

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError
 from brainalign.loaders.containers import read_npz
+from brainalign.loaders.released import agree, choose
 from brainalign.specs import DatasetSpec
 from brainalign.stimuli import Stimuli
 
@@ -42,16 +43,18 @@ def load_images92(
 ) -> SubjectRdms:
     """RDMs (1 - Pearson) of EVC and IT of every subject, with the pictures in the same order."""
     known = [str(one) for one in spec.values("roi")]
-    unknown = [one for one in regions or [] if one not in known]
-    if unknown:
-        raise DataError(f"no region {unknown[0]!r}.{closest(unknown[0], known)}", expected=known, found=unknown)
-    files = {region: spec.path(root, "rdms", roi=region) for region in regions or known}
-    rdms = {region: _condensed(read_npz(file, ["Net_RDM"])["Net_RDM"], file) for region, file in files.items()}
+    regions = choose(regions, known, what="region")
+    files = {region: spec.path(root, "rdms", roi=region) for region in regions}
+    n_subjects, n_stimuli = spec.fact("n_subjects"), spec.fact("n_stimuli")
+    rdms = {}
+    for region, file in files.items():
+        matrices = read_npz(file, ["Net_RDM"])["Net_RDM"]
+        agree("not the RDMs of the spec", path=file, expected=(n_subjects, n_stimuli, n_stimuli), found=matrices.shape)
+        rdms[region] = _condensed(matrices, file)
     pictures = spec.paths(root, "image")
-    n_pairs = {region: one.shape[1] for region, one in rdms.items()}
-    expected = len(pictures) * (len(pictures) - 1) // 2
-    if set(n_pairs.values()) != {expected}:
-        raise DataError("pictures and RDMs do not match", path=root, expected=f"{expected} pairs", found=n_pairs)
+    agree("pictures and RDMs do not match", path=root, expected=n_stimuli, found=len(pictures))
+    if absent := [file for file in pictures if not file.is_file()]:
+        raise DataError("a picture is absent", path=absent[0], expected=n_stimuli, found=n_stimuli - len(absent))
     ids = tuple(file.stem for file in pictures)
     stimuli = Stimuli(ids, images=dict(zip(ids, pictures, strict=True)))
     return SubjectRdms(rdms, ids, stimuli, {"dataset": spec.id, "modality": spec.modality})
@@ -59,8 +62,6 @@ def load_images92(
 
 def _condensed(matrices: np.ndarray, file: Path) -> np.ndarray:
     matrices = np.asarray(matrices, dtype=np.float64)
-    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
-        raise DataError("not RDMs", path=file, expected="(n_subjects, n, n)", found=matrices.shape)
     if not np.allclose(matrices, matrices.transpose(0, 2, 1), atol=1e-6):
         raise DataError("RDMs are not symmetric", path=file)
     rows, columns = np.triu_indices(matrices.shape[1], k=1)

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, closest
 
-__all__ = ["agree", "block_means", "choose", "mask_on_grid", "read_lines"]
+__all__ = [
+    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "pictures_by_name", "read_lines", "standard_run",
+]  # fmt: skip
+
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def agree(what: str, *, path: Any, expected: Any, found: Any, fix: str | None = None) -> None:
@@ -108,7 +113,7 @@ def block_means(
     means, rows = [], []
     for run in dict.fromkeys(run_of.tolist()):
         here = np.flatnonzero(run_of == run)
-        scaled = _scaled(series[here])
+        scaled = standard_run(series[here])
         starts = np.flatnonzero(np.r_[True, names[here][1:] != names[here][:-1]])
         for start, stop in zip(starts, np.r_[starts[1:], len(here)], strict=True):
             block = scaled[start + lag : stop + lag]
@@ -126,13 +131,66 @@ def block_means(
     return np.asarray(means, dtype=np.float32), pd.DataFrame(rows), history
 
 
-def _scaled(series: np.ndarray) -> np.ndarray:
-    """One run's series, straight line taken out, divided by its standard deviation."""
+def standard_run(series: np.ndarray) -> np.ndarray:
+    """One run's series (n_volumes, n_units) less a straight line, over its standard deviation; flat ones become 0."""
     series = np.asarray(series, dtype=np.float64)
     size = np.abs(series).max(axis=0)
     line = np.linspace(-1.0, 1.0, len(series))[:, None]
     series = series - series.mean(axis=0)
-    series = series - line * (line * series).sum(axis=0) / np.square(line).sum()
+    series -= line * (line * series).sum(axis=0) / max(np.square(line).sum(), 1e-12)
     spread = series.std(axis=0)
     flat = spread <= 1e-10 * np.maximum(size, 1.0)
     return np.where(flat, 0.0, series / np.where(flat, 1.0, spread))
+
+
+def drop_nan(
+    responses: np.ndarray, units: pd.DataFrame, *, nan: str, path: Any
+) -> tuple[np.ndarray, pd.DataFrame, list[dict[str, Any]]]:
+    """Apply a policy to units that are NaN in any trial: "raise" or "drop" (which the history then tells).
+
+    Raises
+    ------
+    DataError
+        When there are such units and the policy is "raise", when no unit is left, or the policy is unknown.
+    """
+    if nan not in ("raise", "drop"):
+        raise DataError(f"unknown nan policy {nan!r}", expected=["raise", "drop"], found=nan)
+    bad = np.zeros(responses.shape[1], dtype=bool)
+    for rows in row_blocks(len(responses), responses.shape[1] * 4):
+        bad |= ~np.isfinite(responses[rows]).all(axis=0)
+    if not bad.any():
+        return responses, units, []
+    if nan == "raise" or bad.all():
+        raise DataError(
+            f"{int(bad.sum())} of {len(bad)} voxels are NaN in some trials",
+            path=path,
+            expected="finite responses",
+            found=f"first {units['name'][bad].head(5).tolist()}",
+            fix="nan='drop' leaves these voxels out",
+        )
+    return responses[:, ~bad], units[~bad], [{"step": "drop units", "why": "NaN in some trials", "n": int(bad.sum())}]
+
+
+def pictures_by_name(folder: str | PathLike[str], names: Sequence[str], *, stems: bool = False) -> dict[str, Path]:
+    """Find pictures by file name (or stem) anywhere below a folder.
+
+    Raises
+    ------
+    DataError
+        When one is absent, or two different files share a name.
+    """
+    root = Path(folder)
+    found: dict[str, Path] = {}
+    if not root.is_dir():
+        raise DataError("no such folder of pictures", path=root, expected="a folder", found="none")
+    wanted = set(names)
+    for path in sorted(root.rglob("*")):
+        name = path.stem if stems else path.name
+        if name in wanted and path.suffix.lower() in _PICTURE_SUFFIXES:
+            if name in found:
+                raise DataError(f"two pictures are called '{name}'", path=root, found=[str(found[name]), str(path)])
+            found[name] = path
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DataError(f"{len(missing)} pictures are absent", path=root, expected=len(wanted), found=missing[:5])
+    return found
