@@ -155,7 +155,7 @@ def test_epochs_and_continuous_recording_agree_on_reference_and_resampling() -> 
 
 
 def test_evoked_goes_back_to_mne_with_positions() -> None:
-    raw = make_raw().set_montage("standard_1020", verbose="error")
+    raw = make_raw().set_montage("easycap-M1", verbose="error")
     trials = load_ephys(raw, events=make_events(), tmin=-0.1, tmax=0.4)
     evoked = trials.to_evoked()
     np.testing.assert_allclose(evoked.data, _windows_by_hand(raw, -20, 101).mean(axis=0), rtol=1e-4, atol=1e-10)
