@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5, read_mat
-from brainalign.loaders.released import agree, choose, drop_nan
+from brainalign.loaders.released import agree, choose, drop_nan, readable
 from brainalign.specs import DatasetSpec
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
@@ -75,10 +75,8 @@ def _read_responses(spec: DatasetSpec, path: Path, subject: Any) -> tuple[list[n
     with open_hdf5(path) as file:
         if missing := [key for key in keys if key not in file]:
             raise DataError(f"no variable {missing} in this file", path=path, expected=keys, found=list(file))
-        try:
+        with readable(path):
             train, validation, roi = (np.asarray(file[key][()], dtype=np.float32) for key in keys)
-        except (OSError, TypeError, ValueError) as error:
-            raise DataError(f"responses cannot be read: {error}", path=path) from error
     n_voxels = train.shape[-1]
     expected = [(spec.fact("n_train"), n_voxels), (spec.fact("n_validation"), n_voxels), n_voxels]
     agree(

@@ -13,7 +13,7 @@ import numpy as np
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5
 from brainalign.loaders.nifti import open_nifti, read_voxels
-from brainalign.loaders.released import agree
+from brainalign.loaders.released import agree, readable
 from brainalign.specs import DatasetSpec, resolve_inside
 from brainalign.specs.schema import Name
 
@@ -97,12 +97,8 @@ def read_hdf5_voxels(
         position[mask] = np.arange(values.shape[1])
         position = position.T
         by_voxel = data.chunks is not None and prod(data.chunks[1:]) <= _FEW_VOXELS and data.chunks[0] > 1
-        try:
+        with readable(path):
             (_read_stretches if by_voxel else _read_blocks)(data, position, values, budget)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"betas cannot be read: {error}", path=path, fix="download or copy the file again"
-            ) from error
     return values
 
 

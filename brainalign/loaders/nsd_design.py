@@ -13,7 +13,7 @@ import pandas as pd
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5, read_mat
 from brainalign.loaders.events import read_table
-from brainalign.loaders.released import agree
+from brainalign.loaders.released import agree, readable
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import Name
 from brainalign.stimuli import Stimuli
@@ -139,10 +139,8 @@ class _Brick:
         if self._owner != os.getpid():
             # A handle that was open before a fork is not ours: HDF5 keeps state that two processes must not share.
             self._file, self._owner = open_hdf5(self.path), os.getpid()
-        try:
+        with readable(self.path):
             return self._file[self.key][int(one.rpartition("-")[2])]
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"cannot read picture '{one}': {error}", path=self.path) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: everything but the open file."""

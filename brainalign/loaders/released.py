@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, closest
 
 __all__ = [
-    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "pictures_by_name", "read_lines", "standard_run",
+    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "pictures_by_name", "read_lines", "readable",
+    "standard_run",
 ]  # fmt: skip
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -40,6 +42,18 @@ def choose(wanted: str | Sequence[str] | None, known: Sequence[str], *, what: st
         hint = closest(unknown[0], known) if unknown else ""
         raise DataError(f"unknown {what} {unknown[:1] or names}.{hint}", expected=list(known), found=wanted)
     return names
+
+
+@contextmanager
+def readable(path: str | PathLike[str]) -> Iterator[None]:
+    """Turn what HDF5 raises on damaged data inside the ``with`` block into a `DataError` that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        fix = "download or copy the file again"
+        raise DataError(f"data cannot be read: {error}", path=path, expected="whole data", fix=fix) from error
 
 
 def read_lines(path: str | PathLike[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5
 from brainalign.loaders.events import read_table
-from brainalign.loaders.released import agree, choose, drop_nan, pictures_by_name
+from brainalign.loaders.released import agree, choose, drop_nan, pictures_by_name, readable
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import Name
 from brainalign.stimuli import Stimuli
@@ -111,13 +111,13 @@ def _voxels(spec: DatasetSpec, root: Path, subject: Name, ids: np.ndarray) -> tu
 
 
 def _voxel_ids(path: Path) -> np.ndarray:
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, readable(path):
         return _dataset(file, "ResponseData/block1_values", path)[:, 0].astype(int)
 
 
 def _responses(path: Path, rows: np.ndarray, n_trials: int) -> tuple[np.ndarray, str]:
     """Responses (n_trials, n_rows) in the order of the trial table, and how the two were matched."""
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, readable(path):
         values = _dataset(file, "ResponseData/block0_values", path)
         agree("responses and trials differ in number", path=path, expected=n_trials, found=values.shape[1])
         order, by = _columns(_dataset(file, "ResponseData/block0_items", path), n_trials, path)

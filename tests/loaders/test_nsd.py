@@ -270,6 +270,16 @@ def _truncate(path):
     path.write_bytes(content[: len(content) * 2 // 3])
 
 
+def _flip_in_compressed(path):
+    betas = rewrite_hdf5(path)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("betas", data=betas, chunks=betas.shape, compression="gzip", fletcher32=True)
+        at, size = data.id.get_chunk_info(0).byte_offset, data.id.get_chunk_info(0).size
+    content = bytearray(path.read_bytes())
+    content[at + size // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
 def _float_betas(path):
     betas = rewrite_hdf5(path)
     with h5py.File(path, "w") as file:
@@ -289,6 +299,7 @@ def _other_shape(path):
 
 DAMAGE = {
     "truncated": ("betas_hdf5", _truncate),
+    "flipped byte": ("betas_hdf5", _flip_in_compressed),
     "floats": ("betas_hdf5", _float_betas),
     "other key": ("betas_hdf5", _other_key),
     "axes turned": ("betas_hdf5", _other_shape),
