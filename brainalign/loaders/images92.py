@@ -41,7 +41,7 @@ class SubjectRdms:
 def load_images92(
     spec: DatasetSpec, root: Path, *, subject: Any = None, regions: Sequence[str] | None = None
 ) -> SubjectRdms:
-    """RDMs (1 - Pearson) of EVC and IT of every subject, with the pictures in the same order."""
+    """RDMs (1 - Pearson) of EVC and IT of every subject, or of one, with the pictures in the same order."""
     known = [str(one) for one in spec.values("roi")]
     regions = choose(regions, known, what="region")
     files = {region: spec.path(root, "rdms", roi=region) for region in regions}
@@ -50,7 +50,8 @@ def load_images92(
     for region, file in files.items():
         matrices = read_npz(file, ["Net_RDM"])["Net_RDM"]
         agree("not the RDMs of the spec", path=file, expected=(n_subjects, n_stimuli, n_stimuli), found=matrices.shape)
-        rdms[region] = _condensed(matrices, file)
+        chosen = slice(None) if subject is None else [spec.subjects.index(subject)]
+        rdms[region] = _condensed(matrices, file)[chosen]
     pictures = spec.paths(root, "image")
     agree("pictures and RDMs do not match", path=root, expected=n_stimuli, found=len(pictures))
     if absent := [file for file in pictures if not file.is_file()]:

@@ -37,6 +37,11 @@ def test_planted_geometry_comes_back(tree):
     assert loaded.stimuli.array("image_03").shape == (16, 16, 3)
 
 
+def test_one_subject(tree):
+    every, one = load(tree.spec, root=tree.root), load(tree.spec, root=tree.root, subject=3)
+    assert np.array_equal(one.rdms["IT"], every.rdms["IT"][2:3])
+
+
 def test_regions(tree):
     assert list(load(tree.spec, root=tree.root, regions=["IT"]).rdms) == ["IT"]
     with pytest.raises(DataError, match="Did you mean 'EVC'"):
