@@ -10,14 +10,15 @@ from typing import Any
 
 from brainalign.errors import DataError, closest
 from brainalign.specs import DatasetSpec
+from brainalign.specs.schema import Name
 
 __all__ = ["data_root", "load"]
 
-# Each function takes (spec, root, *, subject, **options); subject is None where the caller named none.
+# Each function takes (spec, root, *, subject, **options), or the same without spec.
 _LOADERS = {
     "bold5000": "brainalign.loaders.bold5000:load_bold5000",
     "digits69": "brainalign.loaders.digits69:load_digits69",
-    "du_in": "brainalign.loaders.ephys_registry:load_du_in",
+    "du_in": "brainalign.loaders.ephys_datasets:load_du_in",
     "ephys": "brainalign.loaders.ephys_registry:load_recording",
     "ephys_bids": "brainalign.loaders.ephys_registry:load_bids_recording",
     "fmri": "brainalign.loaders.haxby:load_haxby_slice",
@@ -25,13 +26,13 @@ _LOADERS = {
     "images92": "brainalign.loaders.images92:load_images92",
     "kay2008": "brainalign.loaders.kay2008:load_kay2008",
     "miyawaki2008": "brainalign.loaders.miyawaki2008:load_miyawaki2008",
-    "moabb": "brainalign.loaders.ephys_registry:load_bci_iv_2a",
+    "moabb": "brainalign.loaders.ephys_datasets:load_bci_iv_2a",
     "nsd": "brainalign.loaders.nsd:load_nsd",
-    "podcast_ecog": "brainalign.loaders.ephys_registry:load_podcast_ecog",
+    "podcast_ecog": "brainalign.loaders.ephys_datasets:load_podcast_ecog",
     "simulated": "brainalign.loaders.simulated:load_simulated",
-    "things_eeg2": "brainalign.loaders.ephys_registry:load_things_eeg2",
+    "things_eeg2": "brainalign.loaders.things_eeg:load_things_eeg2",
     "things_fmri": "brainalign.loaders.things_fmri:load_things_fmri",
-    "things_meg": "brainalign.loaders.ephys_registry:load_things_meg",
+    "things_meg": "brainalign.loaders.ephys_datasets:load_things_meg",
 }
 
 
@@ -56,7 +57,7 @@ def load(
     root : path-like, optional
         Folder of your copy; by default the folder of that name under ``$BRAINALIGN_DATA``.
     subject : int or str, optional
-        Which subject, where the data set has several.
+        Which subject; by default the first.
     **options
         Of the loader, for example ``roi="nsdgeneral"``.
 
@@ -76,7 +77,10 @@ def load(
     module, _, function = _LOADERS[spec.loader].partition(":")
     loader = getattr(import_module(module), function)
     _check_options(loader, options, spec)
+    chosen = None if subject is None else spec.subject(subject)
     folder = Path(root).expanduser() if root is not None else data_root() / spec.id
+    if spec.loader == "moabb" and root is None and not folder.is_dir():
+        return loader(None, subject=_first(spec, chosen), **options)  # MOABB keeps its own copy
     if spec.loader != "simulated" and not folder.is_dir():
         raise DataError(
             f"no folder with '{spec.id}' here",
@@ -85,7 +89,13 @@ def load(
             found="nothing",
             fix=f"give root=..., set BRAINALIGN_DATA, or see `brainalign fetch {spec.id}` ({spec.access.how})",
         )
-    return loader(spec, folder, subject=None if subject is None else spec.subject(subject), **options)
+    if "spec" not in signature(loader).parameters:
+        return loader(folder, subject=_first(spec, chosen), **options)
+    return loader(spec, folder, subject=chosen, **options)
+
+
+def _first(spec: DatasetSpec, subject: Name | None) -> Name:
+    return spec.subjects[0] if subject is None else subject
 
 
 def _check_options(loader: Any, options: dict[str, Any], spec: DatasetSpec) -> None:

@@ -1,0 +1,79 @@
+"""`load` by name: every spec has a loader, and wrong names, options, subjects and folders say what would be right."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+
+import pytest
+
+import brainalign.loaders
+from brainalign.errors import DataError, SpecError
+from brainalign.loaders import registry
+from brainalign.loaders.registry import data_root, load
+from brainalign.loaders.trees import make_tree
+from brainalign.specs import DatasetSpec, list_specs
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_tree("haxby_slice", tmp_path_factory.mktemp("slice"))
+
+
+@pytest.mark.parametrize("name", list_specs())
+def test_every_spec_has_a_loader_of_the_common_form(name):
+    module, _, function = registry._LOADERS[DatasetSpec.load(name).loader].partition(":")
+    parameters = signature(getattr(import_module(module), function)).parameters
+    first = [one for one in ("spec", "root") if one in parameters]
+    assert list(parameters)[: len(first)] == first and "root" in first and "subject" in parameters
+    rest = list(parameters.values())[len(first) :]
+    assert all(one.kind in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in rest)
+
+
+def test_the_package_offers_it():
+    assert brainalign.loaders.load is load
+
+
+def test_unknown_dataset():
+    with pytest.raises(SpecError, match="Did you mean 'nsd'"):
+        load("nsdd")
+
+
+def test_unknown_option_is_named_before_anything_is_read(tree):
+    with pytest.raises(DataError, match=r"has no option 'delai'\. Did you mean 'delay'"):
+        load(tree.spec, root="nowhere", delai=1.0)
+    with pytest.raises(DataError, match="no options"):
+        load("digits69", root="nowhere", roi="V1")
+
+
+def test_unknown_subject_lists_those_there_are(tree):
+    with pytest.raises(DataError, match="subject"):
+        load(tree.spec, root=tree.root, subject=7)
+    assert load(tree.spec, root=tree.root, subject="1").n_trials == load(tree.spec, root=tree.root).n_trials
+
+
+def test_missing_folder_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    with pytest.raises(DataError, match=r"(?s)no folder with 'nsd'.*BRAINALIGN_DATA.*brainalign fetch nsd") as caught:
+        load("nsd", subject=1)
+    assert str(tmp_path / "nsd") in str(caught.value)
+    monkeypatch.delenv("BRAINALIGN_DATA")
+    assert data_root() == Path("..") / "shared" / "data"
+
+
+def test_default_folder_and_spec_files(tree, tmp_path, monkeypatch):
+    (tmp_path / "haxby_slice").symlink_to(tree.root)
+    monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path))
+    assert load(tree.spec).n_trials == load(tree.spec, root=str(tree.root)).n_trials
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nsd", "bold5000", "things_fmri", "kay2008", "miyawaki2008", "haxby2001", "haxby_slice", "digits69", "images92"],
+)
+def test_an_empty_folder_is_one_error_that_names_a_file(name, tmp_path):
+    with pytest.raises(DataError) as caught:
+        load(name, root=tmp_path)
+    assert str(tmp_path) in str(caught.value.path)
