@@ -88,7 +88,7 @@ def test_things_meg_names_pictures_by_file_and_leaves_catch_trials_out(tmp_path:
     trials = load_things_meg(tmp_path, subject=2)
     assert trials.stimulus_ids.tolist() == ["aardvark_05s", "bed_frame_14s", "b_2"]
     assert trials.trials["concept"].tolist() == ["aardvark", "bed_frame", "b"]
-    assert trials.trials[["session", "run"]].to_numpy().tolist() == [["1", "1"], ["1", "2"], ["2", "10"]]
+    assert trials.trials[["session", "run"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 10]]
     np.testing.assert_allclose(trials.responses, epochs.get_data()[[0, 1, 3]], rtol=1e-6)
     with pytest.raises(DataError, match="unknown split"):
         load_things_meg(tmp_path, subject=2, split="val")
@@ -185,7 +185,7 @@ def test_bci_trials_hold_the_planted_rhythm(bci: Tree) -> None:
     labels = np.concatenate([bci.truth["labels"][1][part] for part in "TE"])
     assert trials.stimulus_ids.tolist() == [names[label - 1] for label in labels]
     assert trials.trials["session"].value_counts().to_dict() == {"0train": 16, "1test": 16}
-    assert set(trials.trials["run"]) == {"0", "1"}
+    assert set(trials.trials["run"]) == {0, 1}
     strongest = trials.responses.var(axis=-1).argmax(axis=1)
     np.testing.assert_array_equal(strongest, np.array(bci.truth["electrode"])[labels - 1])
     assert 1e-6 < trials.responses.std() < 1e-5  # volts

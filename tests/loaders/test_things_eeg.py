@@ -72,7 +72,7 @@ def test_raw_sessions_are_cut_at_the_triggers(tree: Tree, partition: str) -> Non
     trials = load_things_eeg2(tree.root, subject=1, partition=partition, preprocessed=False, tmin=0.0, tmax=0.3)
     events = tree.truth["events"][1][partition]
     assert trials.n_trials == sum(len(one) for one in events)  # without the target trials
-    assert trials.trials["session"].tolist() == [f"{n + 1:02d}" for n, one in enumerate(events) for _ in one]
+    assert trials.trials["session"].tolist() == [n + 1 for n, one in enumerate(events) for _ in one]
     files = _content(tree.root / "image_metadata.npy")[f"{'train' if partition == 'training' else 'test'}_img_files"]
     start = 0
     for session, one in enumerate(events, start=1):

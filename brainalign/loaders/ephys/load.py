@@ -37,6 +37,7 @@ class _Run:
     times: np.ndarray
     sfreq: float
     frame: str
+    asked: list[str]
     dropped: dict[str, Any]
 
 
@@ -143,7 +144,7 @@ def _load_continuous(recording: Recording, events: Any, window: Window, options:
     if not good.all():
         dropped["channels"] = [name for name, fit in zip(names, good, strict=True) if not fit]
     sfreq = options.resample or recording.sfreq
-    return _Run(responses, table, units, resampler.times, sfreq, channels.frame, dropped)
+    return _Run(responses, table, units, resampler.times, sfreq, channels.frame, channels.wanted, dropped)
 
 
 def _load_epochs(recording: Recording, events: Any, window: Window, options: EphysOptions) -> _Run:
@@ -175,7 +176,7 @@ def _load_epochs(recording: Recording, events: Any, window: Window, options: Eph
     responses = _collect(take, (len(kept), len(units), last - first), resampler, options)
     dropped = {} if good.all() else {"channels": [name for name, fit in zip(names, good, strict=True) if not fit]}
     new_sfreq = options.resample or sfreq
-    return _Run(responses, table, units, resampler.times, new_sfreq, channels.frame, dropped)
+    return _Run(responses, table, units, resampler.times, new_sfreq, channels.frame, channels.wanted, dropped)
 
 
 def _window_inside(recording: Recording, window: Window) -> np.ndarray:
@@ -252,24 +253,18 @@ def _collect(
 def _join(runs: list[_Run], options: EphysOptions) -> Trials:
     """One Trials of all runs; channels dropped in one run are dropped in all."""
     first = runs[0]
-    spoilt = {name for run in runs for name in run.dropped.get("channels", [])}
-    names = [name for name in first.units["name"] if not spoilt & set(_contacts(name))]
-    parts = []
     for number, run in enumerate(runs, start=1):
         _same_grid(first, run, number)
-        here = [name for name in run.units["name"] if not spoilt & set(_contacts(name))]
-        if set(here) != set(names):
-            differing = sorted(set(here) ^ set(names))
-            fix = "picks=[the channels that all runs have]"
-            raise DataError(f"run {number} has other channels", expected=names[:5], found=differing[:5], fix=fix)
-        rows = positions_of_names(names, run.units["name"].tolist())
-        parts.append(run.responses if rows == list(range(run.responses.shape[1])) else run.responses[:, rows])
-    responses = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    units = first.units.iloc[positions_of_names(names, first.units["name"].tolist())].reset_index(drop=True)
+    here = set.intersection(*(set(run.units["name"]) for run in runs))
+    names = [name for name in first.units["name"] if name in here]
+    if not names:
+        raise DataError("no channel is fit in all runs", found=[run.dropped for run in runs], fix="leave a run out")
+    parts = [_in_order(run, names) for run in runs]
     step: dict[str, Any] = {"step": "load_ephys", **options.record()}
     dropped = [{"run": number, **run.dropped} for number, run in enumerate(runs, start=1) if run.dropped]
+    units = first.units.set_index("name", drop=False).loc[names].reset_index(drop=True)
     return Trials(
-        responses,
+        parts[0] if len(parts) == 1 else np.concatenate(parts),
         pd.concat([run.table for run in runs], ignore_index=True),
         units,
         times=first.times,
@@ -279,12 +274,15 @@ def _join(runs: list[_Run], options: EphysOptions) -> Trials:
     )
 
 
-def _contacts(name: str) -> list[str]:
-    """A channel's own name, and the two contacts of a bipolar one."""
-    return [name, *name.split("-")]
+def _in_order(run: _Run, names: list[str]) -> np.ndarray:
+    known = run.units["name"].tolist()
+    return run.responses if known == names else run.responses[:, positions_of_names(names, known)]
 
 
 def _same_grid(first: _Run, run: _Run, number: int) -> None:
+    if differing := sorted(set(first.asked) ^ set(run.asked)):
+        what, fix = f"run {number} has other channels", "picks=[the channels that all runs have]"
+        raise DataError(what, expected=first.asked[:5], found=f"in one of them only: {differing[:5]}", fix=fix)
     if len(run.times) != len(first.times) or np.abs(run.times - first.times).max() > 0.5 / first.sfreq:
         raise DataError(
             f"run {number} has another sampling rate or window",

@@ -29,6 +29,8 @@ def band_limit(
 ) -> np.ndarray:
     """Filter along time with MNE's zero-phase FIR filters; a zero-phase filter looks into the future too.
 
+    MNE warns where the filter is longer than the signal, as a high-pass on short epochs is.
+
     Parameters
     ----------
     data : ndarray, shape (..., n_times)
@@ -54,11 +56,11 @@ def band_limit(
             raise DataError(f"{name} is out of range", expected=expected, found=value)
     if l_freq is not None and h_freq is not None and l_freq >= h_freq:
         raise DataError("the pass band is empty", expected="l_freq below h_freq", found=(l_freq, h_freq))
-    filtered = np.array(data, dtype=np.float64)
+    filtered = np.array(data, dtype=np.float64, order="C")
     if notches:
-        filtered = notch_filter(filtered, sfreq, notches, copy=False, verbose="error")
+        filtered = notch_filter(filtered, sfreq, notches, copy=False, verbose="warning")
     if l_freq is not None or h_freq is not None:
-        filtered = filter_data(filtered, sfreq, l_freq, h_freq, copy=False, verbose="error")
+        filtered = filter_data(filtered, sfreq, l_freq, h_freq, copy=False, verbose="warning")
     return filtered
 
 

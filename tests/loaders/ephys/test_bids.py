@@ -55,9 +55,9 @@ def _file(root: Path, pattern: str) -> Path:
 def test_all_sessions_and_runs_or_those_asked_for(root: Path) -> None:
     trials = load_bids_ephys(root, subject="01", tmin=-0.1, tmax=0.5)
     table = trials.trials.groupby(["subject", "session", "run"], sort=True).size()
-    assert table.to_dict() == {("01", s, r): 8 for s in ("1", "2") for r in ("01", "02")}
+    assert table.to_dict() == {("01", s, r): 8 for s in (1, 2) for r in (1, 2)}
     one = load_bids_ephys(root, subject="01", session="2", run="01", task="words", tmin=-0.1, tmax=0.5)
-    np.testing.assert_array_equal(one.responses, trials.select("session == '2' and run == '01'").responses)
+    np.testing.assert_array_equal(one.responses, trials.select("session == 2 and run == 1").responses)
     direct = load_ephys(
         _file(root, "sub-01_ses-2*run-01*.vhdr"),
         events=_file(root, "sub-01_ses-2*run-01*events.tsv"),

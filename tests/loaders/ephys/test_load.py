@@ -195,14 +195,14 @@ def test_runs_are_joined_by_channel_name_and_labelled(tmp_path: Path) -> None:
     trials = load_ephys([one, shuffled], events=[make_events(), make_events()], tmin=0, tmax=0.1)
     expected = [load_ephys(raw, events=make_events(), tmin=0, tmax=0.1).responses for raw in (one, two)]
     np.testing.assert_array_equal(trials.responses, np.concatenate(expected))
-    assert trials.trials["run"].tolist() == ["1"] * len(ONSETS) + ["2"] * len(ONSETS)
+    assert trials.trials["run"].tolist() == [1] * len(ONSETS) + [2] * len(ONSETS)
     for run, raw in enumerate((one, two), start=1):
         raw.save(tmp_path / f"sub-07_ses-a_task-x_run-0{run}_raw.fif", verbose="error")
     paths = sorted(tmp_path.glob("*.fif"))
     named = load_ephys(paths, events="stim", tmin=0, tmax=0.1).trials
     assert named[["subject", "session", "run"]].drop_duplicates().to_numpy().tolist() == [
-        ["07", "a", "01"],
-        ["07", "a", "02"],
+        ["07", "a", 1],
+        ["07", "a", 2],
     ]
 
 
@@ -401,3 +401,25 @@ def test_trials_survive_disk(tmp_path: Path) -> None:
     again = type(trials).open(tmp_path / "trials")
     np.testing.assert_array_equal(again.responses, trials.responses)
     assert again.space == trials.space and again.history == trials.history
+
+
+def test_a_contact_dropped_in_one_run_breaks_the_chain_in_all() -> None:
+    names = ["L-1", "L-2", "L-3", "L-4"]
+    info = mne.create_info([*names, "STI"], SFREQ, ["seeg"] * 4 + ["stim"])
+    raws = []
+    for seed in (1, 2):
+        raw = mne.io.RawArray(make_raw(seed=seed).get_data(), info, verbose="error")
+        raws.append(raw)
+    raws[1]._data[1] = 0
+    trials = load_ephys(raws, events="stim", tmin=0, tmax=0.1, nan="drop", reference="bipolar")
+    assert trials.units["name"].tolist() == ["L-3-L-4"]
+    whole = load_ephys(raws[0], events="stim", tmin=0, tmax=0.1, reference="bipolar")
+    assert whole.units["name"].tolist() == ["L-1-L-2", "L-2-L-3", "L-3-L-4"]
+    np.testing.assert_array_equal(trials.responses[: whole.n_trials, 0], whole.responses[:, 2])
+
+
+def test_a_filter_longer_than_the_epochs_is_told() -> None:
+    raw = make_raw().pick("eeg")
+    epochs = mne.make_fixed_length_epochs(raw, 1.0, preload=True, verbose="error")
+    with pytest.warns(RuntimeWarning, match="longer than the signal"):
+        load_ephys(epochs, l_freq=0.5)

@@ -87,7 +87,7 @@ def test_imagined_movement_from_edf_annotations() -> None:
     paths = [folder / f"S001R{run:02d}.edf" for run in (6, 10, 14)]
     trials = load_ephys(paths, event_id=["T1", "T2"], tmin=0.5, tmax=3.5, l_freq=8.0, h_freq=30.0, reference="average")
     assert trials.shape == (45, 64, 481)
-    assert trials.trials["run"].value_counts().to_dict() == {"1": 15, "2": 15, "3": 15}
+    assert trials.trials["run"].value_counts().to_dict() == {1: 15, 2: 15, 3: 15}
     power = np.log(trials.responses.astype(float).var(axis=-1))
     labels, runs = trials.trials["stimulus_id"].to_numpy(), trials.trials["run"].to_numpy()
     classifier = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
