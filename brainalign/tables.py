@@ -20,7 +20,7 @@ __all__ = [
     "unit_table",
 ]
 
-_DEFAULTS = {"subject": "1", "session": "1", "run": "1"}
+_DEFAULTS = {"subject": "1", "session": 1, "run": 1}
 
 
 def frame_to_json(frame: pd.DataFrame) -> dict[str, Any]:
@@ -137,6 +137,8 @@ def trial_table(trials: pd.DataFrame, n_trials: int) -> pd.DataFrame:
     for name, default in _DEFAULTS.items():
         if name not in table:
             table[name] = default
+    for name in ("session", "run"):
+        table[name] = _numbers_as_integers(table[name])
     if "repetition" not in table:
         table["repetition"] = table.groupby(["subject", "stimulus_id"]).cumcount()
     return _text_as_objects(table)
@@ -152,6 +154,13 @@ def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
     table["name"] = table["name"].astype(str)
     check_unique_ids(table["name"].tolist(), what="unit names")
     return _text_as_objects(table)
+
+
+def _numbers_as_integers(column: pd.Series) -> pd.Series:
+    """``"01"`` and ``"1"`` as 1, so that ``session <= 3`` means what it says; names stay names."""
+    if column.dtype.kind in "iuf" or not all(str(value).isdecimal() for value in column):
+        return column
+    return column.astype(str).astype(np.int64)
 
 
 def _text_as_objects(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,8 +31,9 @@ class Trials:
     responses : ndarray, shape (n_trials, n_units) or (n_trials, n_channels, n_times)
         A memory map stays on disk.
     trials : DataFrame
-        One row a trial; `stimulus_id` is needed, `subject`, `session`, `run` default to "1"; `repetition` is counted
-        when absent; any further column (split, onset, label, ...) is kept.
+        One row a trial; `stimulus_id` is needed, `subject`, `session`, `run` default to 1; sessions and runs that
+        are numbers are kept as integers; `repetition` is counted when absent; any further column (split, onset,
+        label, ...) is kept.
     units : DataFrame, optional
         One row a voxel or channel: `name`, and roi or region, x, y, z, ...
     times : array, shape (n_times,), optional

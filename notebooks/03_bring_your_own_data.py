@@ -125,7 +125,7 @@ voxels
 voxels.trials.head(3)
 
 # %%
-voxels.select("run in ['1', '2']", units="roi == 'FFA'")
+voxels.select("run <= 2", units="roi == 'FFA'")
 
 # %% [markdown]
 # ### Which voxels follow the network?

@@ -57,7 +57,7 @@ def test_hash_follows_the_groups_and_not_the_row_order():
 def test_leave_one_run_out_in_natural_order():
     trials = make(run=np.repeat(["run-10", "run-9", "2"], 10)).with_trials(run=np.repeat(["10", "9", "2"], 10))
     tested = [trials.trials["run"][fold.test].unique().tolist() for fold in folds(trials, by="run", n_splits=None)]
-    assert tested == [["2"], ["9"], ["10"]]
+    assert tested == [[2], [9], [10]]
 
 
 def test_by_concept_through_the_stimulus_table():

@@ -51,6 +51,13 @@ def test_select_by_query_mask_and_rows_agree():
     assert by_query.trials["stimulus_id"].tolist() == trials.trials.loc[keep, "stimulus_id"].tolist()
 
 
+def test_sessions_and_runs_are_numbers_where_they_are_numbers():
+    table = pd.DataFrame({"stimulus_id": list("abc"), "session": ["01", "2", "10"], "run": ["a", "1", "2"]})
+    trials = Trials(np.zeros((3, 1)), table)
+    assert trials.select("session <= 2").stimulus_ids.tolist() == ["a", "b"]
+    assert trials.trials["run"].tolist() == ["a", "1", "2"]
+
+
 @pytest.mark.parametrize(
     "kwargs, message",
     [

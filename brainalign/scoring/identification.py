@@ -56,9 +56,20 @@ def similarity(queries: ArrayLike, gallery: ArrayLike, *, kind: str = "cosine") 
 
 
 def rank_percentiles(
-    predicted: Any, targets: Any, *, query: str = "brain", kind: str = "correlation"
+    predicted: Any,
+    targets: Any,
+    *,
+    query: str = "brain",
+    kind: str = "correlation",
+    within: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """For every query, the share of wrong entries that are less similar than the right one (ties half).
+
+    Parameters
+    ----------
+    predicted, targets, query, within
+        As in `retrieval`.
+    kind : {"correlation", "cosine"}
 
     Returns
     -------
@@ -71,9 +82,14 @@ def rank_percentiles(
     array([1., 1.])
     """
     queries, gallery = _directed(predicted, targets, query)
-    wins = [won.sum(axis=1) for _, won in _win_blocks(queries, gallery, kind)]
-    # Every right entry ties with itself.
-    return (np.concatenate(wins) - 0.5) / (len(queries) - 1)
+    allowed = _allowed_pairs(len(queries), within, None)
+    if (_entries_present(len(queries), within) < 2).any():
+        raise DataError("a query has nothing to be compared with", expected="two or more entries for each label")
+    shares = []
+    for rows, won in _win_blocks(queries, gallery, kind):
+        others = allowed(rows)
+        shares.append((won * others).sum(axis=1) / others.sum(axis=1))
+    return np.concatenate(shares)
 
 
 def retrieval(
@@ -83,6 +99,7 @@ def retrieval(
     query: str = "brain",
     gallery: int | None = None,
     top: int = 1,
+    within: ArrayLike | None = None,
     seed: int = 0,
 ) -> Score:
     """Top-k retrieval accuracy by cosine similarity.
@@ -100,6 +117,10 @@ def retrieval(
         Entries in the gallery, the right one included; default all.
     top : int
         A hit is a place among the first `top`.
+    within : array (n_stimuli,), optional
+        Labels: each query searches the entries of its own label. Give the fold of each stimulus where predictions
+        come from several: an encoder leans towards what it was trained on, so across folds a guess is right less
+        often than chance.
     seed : int
         Of the bootstrap over queries (2000 draws; the gallery stays as it is).
 
@@ -115,45 +136,66 @@ def retrieval(
     Score(retrieval top-1 of 4 1.000 [1.000, 1.000], chance 0.250, n 4, query brain, gallery 4, cosine)
     """
     queries, entries = _directed(predicted, targets, query)
-    n = len(queries)
-    size = n if gallery is None else int(gallery)
-    if not 1 <= top < size <= n:
+    allowed = _allowed_pairs(len(queries), within, None)
+    present = _entries_present(len(queries), within)
+    sizes = present if gallery is None else np.full(len(queries), int(gallery))
+    if not (1 <= top < sizes.min() and (sizes <= present).all()):
         raise DataError(
-            f"cannot score top-{top} in a gallery of {size}",
-            expected=f"top < gallery <= {n} (the stimuli at hand)",
-            found=f"top={top}, gallery={size}",
+            f"cannot score top-{top} in a gallery of {_range(sizes)}",
+            expected=f"top < gallery <= {present.min()} (the stimuli at hand)",
+            found=f"top={top}, gallery={_range(sizes)}",
         )
-    hits = np.concatenate([_hit_probability(won, size, top) for _, won in _win_blocks(queries, entries, "cosine")])
+    blocks = _win_blocks(queries, entries, "cosine")
+    hits = np.concatenate([_hit_probability(won, allowed(rows), gallery, top) for rows, won in blocks])
     low, high = mean_ci(hits, seed=seed)
+    scope = "" if within is None else ", each within its own group"
     return Score(
-        f"retrieval top-{top} of {size}",
+        f"retrieval top-{top} of {_range(sizes)}",
         float(hits.mean()),
         ceiling=None,
-        chance=top / size,
+        chance=float(np.mean(top / sizes)),
         low=float(low),
         high=float(high),
-        n=n,
+        n=len(queries),
         split=_split_of(predicted),
-        protocol=f"query {query}, gallery {size}, cosine",
+        protocol=f"query {query}, gallery {_range(sizes)}{scope}, cosine",
         how="mean over queries, exact over galleries; percentile bootstrap over queries",
         why={"ceiling": _NO_CEILING, "split": _NO_SPLIT},
     )
 
 
-def _hit_probability(won: NDArray, size: int, top: int) -> NDArray[np.float64]:
-    """Chance that the right entry is among the first `top` of a random gallery, from wins against all others.
+def _entries_present(n: int, within: ArrayLike | None) -> NDArray[np.intp]:
+    """Entries that each query can search, its own included."""
+    if within is None:
+        return np.full(n, n)
+    _, codes, counts = np.unique(np.asarray(within), return_inverse=True, return_counts=True)
+    return counts[codes]
 
-    With b better entries among n - 1, the number of them in a gallery is hypergeometric; a tie of t entries puts
-    the right one, with equal chance, behind 0, 1, ..., t of them.
+
+def _range(sizes: NDArray) -> str:
+    return str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+
+
+def _hit_probability(won: NDArray, others: NDArray, gallery: int | None, top: int) -> NDArray[np.float64]:
+    """Chance that the right entry is among the first `top` of a random gallery, from wins against the `others`.
+
+    With b better entries among the others, the number of them in a gallery is hypergeometric; a tie of t entries
+    puts the right one, with equal chance, behind 0, 1, ..., t of them.
     """
     from scipy.stats import hypergeom
 
-    others = won.shape[1] - 1
-    ties = np.sum(won == 0.5, axis=1) - 1
-    better = np.sum(won == 0.0, axis=1)
-    behind = hypergeom.cdf(top - 1, others, np.arange(others + 1), size - 1)
-    cumulative = np.r_[0.0, np.cumsum(behind)]
-    return (cumulative[better + ties + 1] - cumulative[better]) / (ties + 1)
+    ties = np.sum((won == 0.5) & others, axis=1)
+    better = np.sum((won == 0.0) & others, axis=1)
+    n_others = others.sum(axis=1)
+    probability = np.empty(len(won))
+    for n in np.unique(n_others):
+        drawn = n if gallery is None else gallery - 1
+        behind = hypergeom.cdf(top - 1, n, np.arange(n + 1), drawn)
+        cumulative = np.r_[0.0, np.cumsum(behind)]
+        rows = n_others == n
+        first, last = better[rows], better[rows] + ties[rows] + 1
+        probability[rows] = (cumulative[last] - cumulative[first]) / (ties[rows] + 1)
+    return probability
 
 
 def two_way_identification(

@@ -76,15 +76,15 @@ class TestLoading:
         plain = load_fmri(planted.bold, planted.events, mask=planted.mask)
         np.testing.assert_array_equal(trials.responses, plain.responses)
         assert trials.stimulus_ids.tolist() == plain.stimulus_ids.tolist()
-        assert trials.trials["session"].tolist() == ["1"] * N_TRIALS + ["2"] * N_TRIALS
-        assert set(trials.trials["run"]) == {"01"}
+        assert trials.trials["session"].tolist() == [1] * N_TRIALS + [2] * N_TRIALS
+        assert set(trials.trials["run"]) == {1}
         assert set(trials.trials["subject"]) == {"01"}
         assert trials.info["task"] == "view"
 
     @pytest.mark.parametrize("session", [2, "2", "02"])
     def test_one_session(self, root, planted, session):
         trials = load_bids_fmri(root, subject=1, task="view", session=session, mask=planted.mask)
-        assert set(trials.trials["session"]) == {"2"}
+        assert set(trials.trials["session"]) == {2}
         assert trials.n_trials == N_TRIALS
 
     def test_events_are_inherited_and_the_closest_win(self, root, planted):

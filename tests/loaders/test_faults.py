@@ -49,7 +49,7 @@ class TestFaultyVoxels:
 
     def test_impute_fills_gaps_and_lets_constant_voxels_answer_zero(self, subject, faulty):
         trials = load_fmri(faulty[0], subject.events, mask=subject.mask, nan="impute")
-        second = trials.select("run == '2'").responses
+        second = trials.select("run == 2").responses
         assert np.isfinite(trials.responses).all()
         np.testing.assert_array_equal(second[:, [5, 9]], 0)
         assert np.corrcoef(second[:, 2], subject.amplitudes[N_TRIALS:, 2])[0, 1] > 0.5

@@ -88,9 +88,9 @@ class TestTables:
         table = pd.concat([pd.read_csv(file, sep="\t") for file in subject.events], ignore_index=True)
         assert trials.stimulus_ids.tolist() == table["stimulus_id"].tolist()
         assert trials.trials["onset"].tolist() == table["onset"].tolist()
-        assert trials.trials["run"].tolist() == ["1"] * N_TRIALS + ["2"] * N_TRIALS
+        assert trials.trials["run"].tolist() == [1] * N_TRIALS + [2] * N_TRIALS
         assert set(trials.trials["subject"]) == {"03"}
-        assert set(trials.trials["session"]) == {"2"}
+        assert set(trials.trials["session"]) == {2}
         assert trials.history[0]["model"] == "lss"
         assert trials.history[0]["tr"] == [TR]
 

@@ -119,7 +119,7 @@ class TestLoading:
     def test_several_runs(self, files, truth):
         events = truth[0]
         trials = load_surface({hemi: [path, path] for hemi, path in files.items()}, [events, events], tr=TR)
-        assert trials.trials["run"].tolist() == ["1"] * N_TRIALS + ["2"] * N_TRIALS
+        assert trials.trials["run"].tolist() == [1] * N_TRIALS + [2] * N_TRIALS
         np.testing.assert_array_equal(trials.responses[:N_TRIALS], trials.responses[N_TRIALS:])
 
     def test_betas(self, tmp_path):

@@ -181,3 +181,42 @@ def test_bad_input_is_refused() -> None:
         retrieval(FakeLatents(PREDICTED, [0] * 9), FakeLatents(TRUE, range(9)))
     with pytest.raises(DataError, match="no pair is left"):
         two_way_identification(PREDICTED, TRUE, within=np.arange(9))
+
+
+def test_retrieval_within_groups_equals_a_loop_over_groups():
+    rng = np.random.default_rng(5)
+    group = rng.permutation(np.repeat([0, 1, 2], [6, 7, 9]))
+    true = rng.standard_normal((22, 5))
+    predicted = true + 2.0 * rng.standard_normal((22, 5))
+    hits, chances = [], []
+    for row in range(22):
+        entries = np.flatnonzero(group == group[row])
+        cosine = [
+            predicted[row] @ true[one] / np.linalg.norm(predicted[row]) / np.linalg.norm(true[one]) for one in entries
+        ]
+        order = entries[np.argsort(-np.array(cosine))]
+        hits.append(row in order[:2])
+        chances.append(2 / len(entries))
+    score = retrieval(predicted, true, top=2, within=group)
+    assert score.value == pytest.approx(np.mean(hits))
+    assert score.chance == pytest.approx(np.mean(chances))
+    assert "6 to 9" in score.name
+    percentiles = rank_percentiles(predicted, true, kind="cosine", within=group)
+    assert np.mean(percentiles) > 0.5
+    with pytest.raises(DataError, match="gallery"):
+        retrieval(predicted, true, gallery=7, within=group)
+
+
+def test_out_of_fold_predictions_of_noise_are_at_chance_within_folds_and_below_across():
+    """A predictor that gives each fold the mean of what it was trained on leans away from what it is tested on."""
+    rng = np.random.default_rng(0)
+    across, within = [], []
+    for _ in range(20):
+        true = rng.standard_normal((40, 6))
+        fold = np.arange(40) % 4
+        means = np.stack([true[fold != number].mean(axis=0) for number in range(4)])
+        predicted = means[fold] + 0.05 * rng.standard_normal((40, 6))
+        across.append(two_way_identification(predicted, true).value)
+        within.append(two_way_identification(predicted, true, within=fold).value)
+    assert np.mean(across) < 0.45
+    assert np.mean(within) == pytest.approx(0.5, abs=0.03)

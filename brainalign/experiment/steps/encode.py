@@ -31,54 +31,70 @@ def compute(analysis: Encode, context: Context) -> StepResult:
     trials = context.chosen(analysis)
     targets = {label: one for name in analysis.latents for label, one in context.latents(name).items()}
     division = context.folds(trials, analysis)
-    predictions = _out_of_fold(targets, trials, division)
-    ids = list(dict.fromkeys(trials.stimulus_ids))
-    within = _labels(trials, analysis.within, ids) if analysis.within else None
+    predictions, fold_of = _out_of_fold(targets, trials, division)
+    ids = list(fold_of)
+    groups = {"fold": np.array(list(fold_of.values()))}
+    if analysis.within:
+        labels = _labels(trials, analysis.within, ids)
+        groups["class"] = np.array([f"{fold}/{label}" for fold, label in zip(groups["fold"], labels, strict=True)])
     scores: dict[str, Score] = {}
     arrays: dict[str, np.ndarray] = {}
-    protocol = f"{len(division)} folds by {analysis.by}, gallery of all {len(ids)} stimuli"
+    protocol = f"{len(division)} folds by {analysis.by}, compared within the fold"
     for number, (label, predicted) in enumerate(predictions.items()):
         found, true = predicted.select(ids), targets[label].select(ids)
-        for name, score in _scores(found, true, within, analysis.gallery).items():
+        for name, score in _scores(found, true, groups, analysis.gallery).items():
             told = replace(score, split=split_hash(division), protocol=f"{protocol}; {score.protocol}")
             scores[f"{analysis.name}/{label}/{name}"] = replace(told, name=f"{score.name}, {label}")
         table = similarity(found.flat(), true.flat(), kind="correlation")
-        arrays[f"order_{number}"] = np.argsort(-table, axis=1, kind="stable")[:, :3].astype(np.int32)
-        arrays[f"percentile_{number}"] = rank_percentiles(found, true)
+        table[groups["fold"][:, None] != groups["fold"]] = -np.inf
+        arrays[f"best_{number}"] = table.argmax(axis=1)
+        arrays[f"percentile_{number}"] = rank_percentiles(found, true, within=groups["fold"])
         if true.space.startswith("pixels"):
             arrays[f"predicted_{number}"] = found.values.astype(np.float32)
-    return StepResult(scores, arrays, {"labels": list(predictions), "ids": ids})
+    facts = {"labels": list(predictions), "ids": ids, "gallery": int(np.bincount(groups["fold"]).min())}
+    return StepResult(scores, arrays, facts)
 
 
-def _out_of_fold(targets: Mapping[str, Latents], trials: Trials, division: list[Fold]) -> dict[str, Latents]:
+def _out_of_fold(
+    targets: Mapping[str, Latents], trials: Trials, division: list[Fold]
+) -> tuple[dict[str, Latents], dict[str, int]]:
+    """Predicted latents of every stimulus, and the fold in which it was held out."""
     parts: dict[str, list[Latents]] = {label: [] for label in targets}
-    for fold in division:
+    fold_of: dict[str, int] = {}
+    for number, fold in enumerate(division):
         encoder = LinearEncoder(rescale=False).fit(trials.select(fold.train), dict(targets))
         for label, predicted in encoder.predict(trials.select(fold.test)).items():
             parts[label].append(predicted)
-    return {
-        label: Latents(
-            np.concatenate([part.values for part in some]),
-            [one for part in some for one in part.ids],
-            space=some[0].space,
-            meta=some[0].meta,
-        )
+            fold_of |= dict.fromkeys(predicted.ids, number)
+    joined = {
+        label: Latents(np.concatenate([part.values for part in some]), list(fold_of), space=some[0].space)
         for label, some in parts.items()
     }
+    return joined, fold_of
 
 
-def _scores(found: Latents, true: Latents, within: np.ndarray | None, gallery: int | None) -> dict[str, Score]:
-    """Identification and retrieval, both after taking out the mean picture."""
-    mean_found, mean_true = found.flat().mean(axis=0), true.flat().mean(axis=0)
-    centred = Latents(found.flat() - mean_found, found.ids, space=found.space, meta=found.meta)
-    entries = Latents(true.flat() - mean_true, true.ids, space=true.space)
-    scores = {"two-way": two_way_identification(found, true)}
-    if within is not None:
-        scores["two-way within"] = two_way_identification(found, true, within=within)
+def _scores(found: Latents, true: Latents, groups: Mapping[str, np.ndarray], gallery: int | None) -> dict[str, Score]:
+    """Identification and retrieval within each fold; an encoder leans away from what other folds held out."""
+    fold = groups["fold"]
+    scores = {"two-way": two_way_identification(found, true, within=fold)}
+    if "class" in groups:
+        scores["two-way within"] = replace(
+            two_way_identification(found, true, within=groups["class"]), name="two-way identification within class"
+        )
     for top in (1, 5):
-        if top < (gallery or len(found)):
-            scores[f"top-{top}"] = retrieval(centred, entries, gallery=gallery, top=top)
+        if top < (gallery or np.bincount(fold).min()):
+            found_centred, true_centred = _centred(found, fold), _centred(true, fold)
+            scores[f"top-{top}"] = retrieval(found_centred, true_centred, gallery=gallery, top=top, within=fold)
+    scores["two-way"] = replace(scores["two-way"], name="two-way identification")
     return scores
+
+
+def _centred(latents: Latents, fold: np.ndarray) -> Latents:
+    """Each fold around its own mean, so that angles are not those to the mean picture."""
+    values = latents.flat().astype(np.float64)
+    for number in np.unique(fold):
+        values[fold == number] -= values[fold == number].mean(axis=0)
+    return Latents(values, latents.ids, space=latents.space, meta=latents.meta)
 
 
 def _labels(trials: Trials, column: str, ids: list[str]) -> np.ndarray:
@@ -91,12 +107,13 @@ def show(report: Report, analysis: Encode, result: StepResult, context: Context)
     """Scores by latent space, ranks, and pictures: seen, reconstructed where the latents are pixels, and found."""
     scores = [score for name, score in result.scores.items() if "two-way" in name]
     report.add_figure(plots.score_bars(scores), "Two-way identification with chance and 95 % intervals.")
-    labels, ids = result.facts["labels"], result.facts["ids"]
+    labels, ids, gallery = (result.facts[name] for name in ("labels", "ids", "gallery"))
     ranks = {
-        label: 1 + np.round((1 - np.asarray(result.arrays[f"percentile_{number}"])) * (len(ids) - 1)).astype(int)
+        label: 1 + np.round((1 - np.asarray(result.arrays[f"percentile_{number}"])) * (gallery - 1)).astype(int)
         for number, label in enumerate(labels)
     }
-    report.add_figure(plots.retrieval_curve(ranks, gallery=len(ids)), "Share of pictures found among the first k.")
+    caption = f"Share of pictures found among the first k of the {gallery} that were held out together."
+    report.add_figure(plots.retrieval_curve(ranks, gallery=gallery), caption)
     stimuli = context.stimuli()
     if not stimuli.has_images:
         return
@@ -106,7 +123,7 @@ def show(report: Report, analysis: Encode, result: StepResult, context: Context)
         if f"predicted_{number}" in result.arrays:
             pictures = np.asarray(result.arrays[f"predicted_{number}"])[shown]
             rows.append((f"predicted {label}", [_as_picture(one) for one in pictures]))
-        first = np.asarray(result.arrays[f"order_{number}"])[shown, 0]
+        first = np.asarray(result.arrays[f"best_{number}"])[shown]
         rows.append((f"found by {label}", [stimuli.image(ids[at]) for at in first]))
     report.add_image_grid(
         rows, "Pictures seen, and what was made of the responses to them by encoders that never saw them."

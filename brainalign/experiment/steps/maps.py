@@ -1,0 +1,29 @@
+"""One value per unit, back on the brain where there is a way back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainalign.report import plots
+from brainalign.report.report import Report
+from brainalign.spaces import SensorSpace, VolumeSpace
+from brainalign.trials import Trials
+
+__all__ = ["show_on_brain"]
+
+_FLAT = 3
+"""A volume of no more slices than this is shown as slices alone."""
+
+
+def show_on_brain(report: Report, trials: Trials, values: np.ndarray, caption: str, *, label: str = "r") -> None:
+    """Slices and an interactive view of a volume, or the topography of sensors with known places."""
+    if isinstance(trials.space, VolumeSpace):
+        image = trials.space.to_nifti(values, trials.units, fill=np.nan)
+        report.add_figure(plots.brain_slices(image, label=label), caption)
+        if min(trials.space.shape) > _FLAT:
+            view = trials.space.to_nifti(np.nan_to_num(values), trials.units)
+            report.add_html_view(plots.brain_view(view), caption + " Drag to move through the volume.")
+    elif isinstance(trials.space, SensorSpace):
+        info = trials.space.info(trials.units)
+        if any(np.any(channel["loc"][:3]) for channel in info["chs"]):
+            report.add_figure(plots.topomap(values, info, label=label), caption)
