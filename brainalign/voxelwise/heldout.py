@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.arrays import row_blocks
 from brainalign.voxelwise.backend import cast, namespace, to_numpy
 from brainalign.voxelwise.solvers import Decomposition, eigh_without_null, shrinkage
 
@@ -119,48 +120,73 @@ def factor_fold(
     n_alphas : int
         How many penalties will be scored; decides how the norms of predictions are computed.
     """
-    xp, rank = namespace(left), left.shape[1]
     dtype = str(left.dtype).rpartition(".")[2]
     excluded = np.setdiff1d(np.arange(len(left)), train)
-    root = xp.sqrt(eigenvalues)
-    gone = cast(left[excluded], "float64")
-    mean = -gone.sum(0) / len(train) * float(centred)
+    root = namespace(left).sqrt(eigenvalues)
+    # The columns of `left` sum to zero where the design is centred, so the excluded rows give the training mean.
+    mean = -cast(left[excluded], "float64").sum(0) / len(train) * float(centred)
     rotation = train_design = None
-    if len(train) >= rank:
-        inner = -(gone.T @ gone) - len(train) * mean[:, None] * mean[None, :]
-        diagonal = np.arange(rank)
-        inner[diagonal, diagonal] += 1.0
-        values, vectors = eigh_without_null(root[:, None] * inner * root[None, :], len(left))
+    if len(train) >= left.shape[1]:
+        values, vectors = _train_by_subtraction(left[excluded], mean, root, len(train))
         turned = (root[:, None] * vectors).T
         columns = [turned, -(turned @ mean)[:, None]] if centred else [turned]
-        rotation = cast(xp.concatenate(columns, axis=1), dtype)
+        rotation = cast(namespace(left).concatenate(columns, axis=1), dtype)
+        del turned, columns
     else:
-        design = (cast(left[train], "float64") - mean) * root
-        values, outer = eigh_without_null(design @ design.T, len(left))
-        vectors = design.T @ (outer / xp.sqrt(values))
-        train_design = cast(outer * xp.sqrt(values), dtype)
+        values, vectors, train_design = _train_directly(left[train], mean, root)
     tested = ((cast(left[test], "float64") - mean) * root) @ vectors
+    del vectors
     unit = 1 if dtype == "float32" else 2
-    far, near = None, None
-    if n_alphas * len(test) * unit > 2 * len(values):
-        far, near = _norm_kernels(values, tested.T @ tested)
-    test_design = cast(tested, dtype) if far is None or train_design is not None else None
+    formed = n_alphas * len(test) * unit <= 2 * len(values)
+    test_design = cast(tested, dtype) if formed or rotation is None else None
+    far, near = (None, None) if formed else _norm_kernels(values, tested.T @ tested)
     return FoldFactor(
-        train, test, excluded, values, rotation, train_design, test_design, tested.sum(0), centred, far, near
+        train,
+        test,
+        excluded,
+        values,
+        rotation,
+        train_design,
+        test_design,
+        tested.sum(0),
+        centred,
+        far,
+        near,
     )
+
+
+def _train_by_subtraction(gone: Any, mean: Any, root: Any, n_train: int) -> tuple[Any, Any]:
+    """Eigenvalues and vectors of the training Gram matrix: the whole, which is 1 in `left`, less what is excluded."""
+    gone = cast(gone, "float64")
+    inner = -(gone.T @ gone)
+    inner -= (n_train * mean)[:, None] * mean[None, :]
+    diagonal = np.arange(len(inner))
+    inner[diagonal, diagonal] += 1.0
+    inner *= root[:, None]
+    inner *= root
+    return eigh_without_null(inner, n_train)
+
+
+def _train_directly(kept: Any, mean: Any, root: Any) -> tuple[Any, Any, Any]:
+    """Eigenvalues, right vectors and rotated design of fewer training samples than directions."""
+    design = (cast(kept, "float64") - mean) * root
+    values, outer = eigh_without_null(design @ design.T, len(design))
+    scale = namespace(kept).sqrt(values)
+    return values, design.T @ (outer / scale), cast(outer * scale, str(kept.dtype).rpartition(".")[2])
 
 
 def _norm_kernels(eigenvalues: Any, gram: Any) -> tuple[Any, Any]:
     """N and M_near of the module's equations; M_near as a vector where only the diagonal is near."""
-    xp = namespace(gram)
     gram = (gram + gram.T) / 2  # exact symmetry makes N exactly antisymmetric
     gap = eigenvalues[None, :] - eigenvalues[:, None]
-    near = xp.abs(gap) <= _CLOSE * (eigenvalues[None, :] + eigenvalues[:, None])
-    far = xp.where(near, 0.0, 2.0 * gram / xp.where(near, 1.0, gap))
-    if int(near.sum()) == len(eigenvalues):
-        diagonal = np.arange(len(eigenvalues))
-        return far, gram[diagonal, diagonal]
-    return far, xp.where(near, gram, 0.0)
+    near = abs(gap) <= _CLOSE * (eigenvalues[None, :] + eigenvalues[:, None])
+    diagonal = np.arange(len(eigenvalues))
+    only_diagonal = int(near.sum()) == len(eigenvalues)
+    kept = gram[diagonal, diagonal] if only_diagonal else namespace(gram).where(near, gram, 0.0)
+    gap[near] = np.inf
+    gram *= 2.0
+    gram /= gap
+    return gram, kept
 
 
 def _norms(fold: FoldFactor, weights: Any, b: Any, b64: Any) -> Any:
@@ -217,22 +243,41 @@ def loo_moments(made: Decomposition, Y: Any, products: Any, alphas: Any) -> Mome
     Y, products, alphas
         Centred targets, left'Y, and penalties.
     """
-    xp, n_samples = namespace(Y), len(Y)
-    full = made.left.shape[1] >= n_samples - int(made.centred)
-    outside = Y * 0.0 if full else Y - made.left @ products
+    n_samples, rank = made.left.shape
+    full = rank >= n_samples - int(made.centred)
+    # What no penalty reaches: the part of Y, and of every sample's leverage, outside the column space.
+    outside = None if full else Y - made.left @ products
     squares = cast(made.left, "float64") ** 2
     spare = 0.0 if full else 1.0 - float(made.centred) / n_samples - squares.sum(1)
     y_sum, y_sq = cast(Y, "float64").sum(0), (cast(Y, "float64") ** 2).sum(0)
-    rows = []
-    for alpha in alphas:
+    pred_sum, pred_sq, cross = (np.empty((len(alphas), Y.shape[1])) for _ in range(3))
+    for row, alpha in enumerate(alphas):
         kept = alpha / (made.eigenvalues + alpha)
-        share = cast(spare + squares @ kept, made.dtype)[:, None]
-        residual = (outside + made.left @ (cast(kept, made.dtype)[:, None] * products)) / share
-        sums = [x.sum(0, dtype=xp.float64) for x in (residual, residual * Y, residual * residual)]
-        rows.append(xp.stack([y_sum - sums[0], y_sq - 2.0 * sums[1] + sums[2], y_sq - sums[1]]))
-    pred_sum, pred_sq, cross = (to_numpy(xp.stack([row[i] for row in rows])) for i in range(3))
+        share = cast(1.0 / (spare + squares @ kept), made.dtype)[:, None]
+        sums = _residual_sums(made.left, cast(kept, made.dtype)[:, None] * products, outside, share, Y)
+        pred_sum[row] = to_numpy(y_sum - sums[0])
+        pred_sq[row] = to_numpy(y_sq - 2.0 * sums[1] + sums[2])
+        cross[row] = to_numpy(y_sq - sums[1])
     y_sum, y_sq = to_numpy(y_sum), to_numpy(y_sq)
     return Moments(n_samples, y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, y_sq)
+
+
+def _residual_sums(left: Any, inner: Any, outside: Any, share: Any, Y: Any) -> Any:
+    """Sums over samples of the residuals ``share * (outside + left inner)``, and of their products with Y and itself."""
+    xp = namespace(Y)
+    sums = [0.0, 0.0, 0.0]
+    for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=2**21):  # blocks that stay in the cache, summed in float64
+        residual = left[rows] @ inner
+        if outside is not None:
+            residual += outside[rows]
+        residual *= share[rows]
+        parts = (
+            residual.sum(0),
+            xp.einsum("ij,ij->j", residual, Y[rows]),
+            xp.einsum("ij,ij->j", residual, residual),
+        )
+        sums = [total + cast(part, "float64") for total, part in zip(sums, parts, strict=True)]
+    return sums
 
 
 def gcv_scores(made: Decomposition, Y: Any, products: Any, alphas: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from brainalign.voxelwise.solvers import Decomposition, auto_alphas, check_alpha
 __all__ = ["RidgeFit", "RidgePlan", "plan_ridge"]
 
 SCORINGS = ("r2", "correlation")
-TARGET_BYTES = 48 * 2**20
+TARGET_BYTES = 32 * 2**20
 """Default budget for the work arrays of one block of targets."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -55,7 +55,10 @@ class RidgeFit:
     @property
     def intercept(self) -> np.ndarray:
         """(n_targets,), float64."""
-        return self.y_mean - self.x_mean @ self.coef.astype(np.float64, copy=False)
+        shift = np.empty_like(self.y_mean)
+        for columns in row_blocks(len(shift), 8 * len(self.x_mean), budget=2**24):
+            shift[columns] = self.x_mean @ self.coef[:, columns].astype(np.float64, copy=False)
+        return self.y_mean - shift
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Predictions (n_samples, n_targets) in the precision of X, read in blocks; exact far from the origin too."""
@@ -104,19 +107,11 @@ def plan_ridge(
     ((3, 2), True)
     """
     if len(X) < 2:
-        raise DataError(
-            "ridge needs samples to learn from", expected="at least 2", found=f"n_samples = {len(X)}"
-        )
+        raise DataError("ridge needs samples to learn from", expected="at least 2", found=f"n_samples = {len(X)}")
     made = decompose(X, centre=fit_intercept, dtype=dtype)
-    grid = (
-        auto_alphas(made.eigenvalues)
-        if isinstance(alphas, str) and alphas == "auto"
-        else check_alphas(alphas)
-    )
+    grid = auto_alphas(made.eigenvalues) if isinstance(alphas, str) and alphas == "auto" else check_alphas(alphas)
     if folds is None and len(grid) > 1:
-        raise DataError(
-            "several alphas but nothing to choose by", expected="one alpha, or folds", found=grid.tolist()
-        )
+        raise DataError("several alphas but nothing to choose by", expected="one alpha, or folds", found=grid.tolist())
     if folds is None or isinstance(folds, str):
         if folds not in (None, "loo", "gcv"):
             raise DataError(f"no cross-validation {folds!r}", expected="folds, 'loo', 'gcv' or None")
@@ -125,9 +120,7 @@ def plan_ridge(
     design = made.left
     if fit_intercept:
         xp = namespace(design)
-        design = xp.concatenate(
-            [design, xp.ones((len(X), 1), dtype=design.dtype, device=design.device)], axis=1
-        )
+        design = xp.concatenate([design, xp.ones((len(X), 1), dtype=design.dtype, device=design.device)], axis=1)
         made = replace(made, left=design[:, : len(made.eigenvalues)])
     factors = tuple(
         factor_fold(made.left, made.eigenvalues, train, test, centred=fit_intercept, n_alphas=len(grid))
@@ -190,9 +183,7 @@ class RidgePlan:
             When Y has another number of samples than the design, or holds NaN or infinity.
         """
         if scoring not in SCORINGS or (self.method == "gcv" and scoring != "r2"):
-            raise DataError(
-                f"no scoring {scoring!r} here", expected="'r2' or 'correlation'; with cv='gcv' only 'r2'"
-            )
+            raise DataError(f"no scoring {scoring!r} here", expected="'r2' or 'correlation'; with cv='gcv' only 'r2'")
         targets = Targets.of(Y, self, block_bytes)
         shared = None if per_target else self._shared_choice(targets, scoring)
         fit = _empty_fit(self.decomposition, targets)
@@ -202,11 +193,9 @@ class RidgePlan:
             best = _best(scored[0]) if shared is None else np.full(block.shape[1], shared)
             fit.best_alphas[columns] = self.alphas[best]
             each = np.arange(len(best))
-            for kept, values in zip(
-                (fit.cv_scores, fit.held_out_mean, fit.held_out_std), scored, strict=True
-            ):
+            for kept, values in zip((fit.cv_scores, fit.held_out_mean, fit.held_out_std), scored, strict=True):
                 kept[columns] = values[best, each]
-            fit.coef[:, columns] = self._refit(products, fit.best_alphas[columns])
+            self._refit(products, fit.best_alphas[columns], out=fit.coef[:, columns])
         fit.cv_scores[targets.constant] = np.nan
         return replace(fit, held_out_mean=fit.held_out_mean + targets.mean)
 
@@ -220,9 +209,8 @@ class RidgePlan:
 
     def _products(self, block: Any) -> tuple[list[Any], Any]:
         """Products of the design and the targets: over the test rows of each fold, and over all rows."""
-        held = [
-            None if fold.rotation is None else self.design[fold.test].T @ block[fold.test]
-            for fold in self.factors
+        held: list[Any] = [
+            None if fold.rotation is None else self.design[fold.test].T @ block[fold.test] for fold in self.factors
         ]
         tested = np.concatenate([fold.test for fold in self.factors]) if self.factors else np.empty(0)
         partition = np.array_equal(np.sort(tested), np.arange(len(block)))
@@ -259,10 +247,10 @@ class RidgePlan:
             part = self.design[fold.excluded].T @ block[fold.excluded]
         return products - part
 
-    def _refit(self, products: Any, alphas: np.ndarray) -> np.ndarray:
+    def _refit(self, products: Any, alphas: np.ndarray, *, out: np.ndarray) -> None:
         made = self.decomposition
         weights = cast(made.eigenvalues[:, None] + to_like(alphas, self.design)[None, :], made.dtype)
-        return to_numpy(made.lift(products[: len(made.eigenvalues)] / weights))
+        made.lift(products[: len(made.eigenvalues)] / weights, out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,11 +306,9 @@ def _mean_and_constant(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _empty_fit(made: Decomposition, targets: Targets) -> RidgeFit:
-    n_features, n_targets = made.X.shape[1], len(targets.mean)
+    n_features, n_targets = len(made.mean), len(targets.mean)
     per_target = [np.empty(n_targets) for _ in range(4)]
-    return RidgeFit(
-        np.empty((n_features, n_targets), made.dtype), to_numpy(made.mean), targets.mean, *per_target
-    )
+    return RidgeFit(np.empty((n_features, n_targets), made.dtype), to_numpy(made.mean), targets.mean, *per_target)
 
 
 def _nan_mean(scores: list[np.ndarray]) -> np.ndarray:

@@ -179,9 +179,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         measure = r2 if self.scoring == "r2" else pearson
         return mean_over_targets(measure(Y, predicted.reshape(Y.shape)))[0]
 
-    def score_units(
-        self, latents: Latents, trials: Trials, *, n_permutations: int = 1000, seed: int = 0
-    ) -> UnitScores:
+    def score_units(self, latents: Latents, trials: Trials, *, n_permutations: int = 1000, seed: int = 0) -> UnitScores:
         """Score each unit on stimuli that were not fitted on.
 
         Repetitions are averaged per stimulus; the ceiling comes from the spread of the repetitions and their number.

@@ -132,9 +132,7 @@ def resolve_folds(cv: Any, n_samples: int, groups: Any = None) -> Any:
         if groups is not None:
             return [(fold.train, fold.test) for fold in folds(groups, n_splits=int(cv))]
         if not 2 <= cv <= n_samples:
-            raise DataError(
-                "cannot make these folds", expected=f"2 <= cv <= n_samples={n_samples}", found=f"cv={cv}"
-            )
+            raise DataError("cannot make these folds", expected=f"2 <= cv <= n_samples={n_samples}", found=f"cv={cv}")
         return list(KFold(int(cv)).split(np.empty(n_samples)))
     pairs = cv.split(np.empty((n_samples, 1)), None, groups) if hasattr(cv, "split") else cv
     made = [(np.asarray(train), np.asarray(test)) for train, test in pairs]

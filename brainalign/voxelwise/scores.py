@@ -77,11 +77,7 @@ class UnitScores:
             return self.units.assign(**{name: getattr(self, name) for name in MEASURES})
         rows = np.repeat(np.arange(len(self.units)), len(self.times))
         values = {name: getattr(self, name).ravel() for name in MEASURES}
-        return (
-            self.units.iloc[rows]
-            .reset_index(drop=True)
-            .assign(time=np.tile(self.times, len(self.units)), **values)
-        )
+        return self.units.iloc[rows].reset_index(drop=True).assign(time=np.tile(self.times, len(self.units)), **values)
 
     def to_nifti(self, path: str | PathLike[str] | None = None, *, value: str = "r") -> Any:
         """NIfTI image of one measure, written to `path` where given; voxels without a unit hold NaN."""
@@ -119,9 +115,7 @@ class UnitScores:
         inside &= ~np.isnan(self.r)
         ceiling = correlation_ceiling(self.ceiling[inside])
         columns = np.flatnonzero(inside.ravel())
-        low, high = _mean_r_interval(
-            self.measured[:, columns], self.predicted[:, columns], n_draws=n_draws, seed=seed
-        )
+        low, high = _mean_r_interval(self.measured[:, columns], self.predicted[:, columns], n_draws=n_draws, seed=seed)
         n_constant = int(self.r[rows].size - inside.sum())
         why = {
             "value": "every unit is constant",
@@ -205,18 +199,14 @@ def _unit_columns(values: np.ndarray) -> np.ndarray:
     return centred / np.where(norm > 0, norm, 1.0)
 
 
-def _permuted(
-    measured: np.ndarray, predicted: np.ndarray, r: np.ndarray, orders: list[np.ndarray]
-) -> np.ndarray:
+def _permuted(measured: np.ndarray, predicted: np.ndarray, r: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
     """P-values of r when stimuli are shuffled against each other, the same way for every unit."""
     true, guess = _unit_columns(measured), _unit_columns(predicted)
     null = np.stack([np.einsum("ij,ij->j", true, guess[order]) for order in orders])
     return permutation_p(r, null)
 
 
-def _mean_r_interval(
-    measured: np.ndarray, predicted: np.ndarray, *, n_draws: int, seed: int
-) -> tuple[float, float]:
+def _mean_r_interval(measured: np.ndarray, predicted: np.ndarray, *, n_draws: int, seed: int) -> tuple[float, float]:
     """Bootstrap interval over stimuli of the mean r over units, from weighted sums of products."""
     if not measured.shape[1]:
         return float("nan"), float("nan")

@@ -18,7 +18,7 @@ import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import cast, namespace, to_like
+from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
 
 __all__ = [
     "Decomposition",
@@ -33,27 +33,28 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """``X - mean = left diag(eigenvalues)^(1/2) right'`` without the directions in which X does not vary.
+    """``X - mean = left diag(eigenvalues)^(1/2) V'`` without the directions in which X does not vary.
 
     Parameters
     ----------
-    X : array (n_samples, n_features)
-        The design itself, not centred, not copied.
     mean : array (n_features,), float64
         Zero when the model has no intercept.
     eigenvalues : array (rank,), float64
         Non-zero eigenvalues of X'X, ascending.
     left : array (n_samples, rank)
         Orthonormal columns, in the precision of the products.
-    right : array (n_features, rank) or None
-        None when there are more features than samples; then ``lift`` goes through X.
+    right : array (n_features, rank) or (n_features, n_samples)
+        V; or, with more features than samples, the transposed centred X, through which V is never formed.
+    wide : bool
+        Which of the two `right` is.
+    centred : bool
     """
 
-    X: Any
     mean: Any
     eigenvalues: Any
     left: Any
-    right: Any | None
+    right: Any
+    wide: bool
     centred: bool
 
     @property
@@ -61,15 +62,18 @@ class Decomposition:
         """Precision of the products, ``"float32"`` or ``"float64"``."""
         return str(self.left.dtype).rpartition(".")[2]
 
-    def lift(self, rotated: Any) -> Any:
-        """Coefficients of the features (n_features, n_targets) from ``T / (eigenvalues + alpha)``, T = left'Y."""
-        if self.right is not None:
-            return self.right @ (
-                cast(namespace(rotated).sqrt(self.eigenvalues), self.dtype)[:, None] * rotated
-            )
-        weights = self.left @ rotated
-        blocks = [block.T @ weights for _, block in _centred_columns(self.X, self.mean, self.dtype)]
-        return namespace(rotated).concatenate(blocks)
+    def lift(self, rotated: Any, out: np.ndarray | None = None) -> Any:
+        """Coefficients of the features (n_features, n_targets) from ``left'Y / (eigenvalues + alpha)``."""
+        if self.wide:
+            inner = self.left @ rotated
+        else:
+            inner = cast(namespace(rotated).sqrt(self.eigenvalues), self.dtype)[:, None] * rotated
+        if out is None:
+            return self.right @ inner
+        if isinstance(inner, np.ndarray):
+            return np.matmul(self.right, inner, out=out)
+        out[...] = to_numpy(self.right @ inner)
+        return out
 
 
 def column_means(X: Any) -> Any:
@@ -81,19 +85,24 @@ def column_means(X: Any) -> Any:
     array([2., 4.])
     """
     total = 0.0
-    for rows in row_blocks(len(X), X.shape[1] * 8, budget=BLOCK_BYTES // 8):
+    for rows in row_blocks(len(X), X.shape[1] * 8, budget=BLOCK_BYTES // 32):
         total = total + cast(X[rows], "float64").sum(0)
     return total / len(X)
 
 
 def _centred_rows(X: Any, mean: Any) -> Iterator[tuple[slice, Any]]:
-    for rows in row_blocks(len(X), X.shape[1] * 8, budget=BLOCK_BYTES // 8):
+    for rows in row_blocks(len(X), X.shape[1] * 8, budget=BLOCK_BYTES // 32):
         yield rows, cast(X[rows], "float64") - mean
 
 
-def _centred_columns(X: Any, mean: Any, dtype: str) -> Iterator[tuple[slice, Any]]:
-    for columns in row_blocks(X.shape[1], len(X) * 8, budget=BLOCK_BYTES // 8):
-        yield columns, cast(cast(X[:, columns], "float64") - mean[columns], dtype)
+def _centred_copy(X: Any, mean: Any, dtype: str) -> tuple[Any, Any]:
+    """XX' of the centred X in float64, and the centred X in the precision of the products, by blocks of columns."""
+    gram, blocks = 0.0, []
+    for columns in row_blocks(X.shape[1], len(X) * 8, budget=BLOCK_BYTES // 32):
+        block = cast(X[:, columns], "float64") - mean[columns]
+        gram = gram + block @ block.T
+        blocks.append(cast(block, dtype).T)
+    return gram, namespace(X).concatenate(blocks)
 
 
 def decompose(X: Any, *, centre: bool = True, dtype: str | None = None) -> Decomposition:
@@ -120,18 +129,16 @@ def decompose(X: Any, *, centre: bool = True, dtype: str | None = None) -> Decom
     """
     xp, (n_samples, n_features) = namespace(X), X.shape
     dtype = dtype or ("float32" if str(X.dtype).endswith("float32") else "float64")
-    mean = column_means(X)
-    mean = mean if centre else mean * 0.0
-    if n_features <= n_samples:
-        gram = sum(block.T @ block for _, block in _centred_rows(X, mean))
-    else:
-        gram = sum(block @ block.T for _, block in _centred_columns(X, mean, "float64"))
-    eigenvalues, vectors = eigh_without_null(gram, max(X.shape))
+    mean = column_means(X) * float(centre)
     if n_features > n_samples:
-        return Decomposition(X, mean, eigenvalues, cast(vectors, dtype), None, centre)
+        gram, right = _centred_copy(X, mean, dtype)
+        eigenvalues, vectors = eigh_without_null(gram, n_features)
+        return Decomposition(mean, eigenvalues, cast(vectors, dtype), right, True, centre)
+    gram = sum(block.T @ block for _, block in _centred_rows(X, mean))
+    eigenvalues, vectors = eigh_without_null(gram, n_samples)
     scaled = vectors / xp.sqrt(eigenvalues)
     left = xp.concatenate([cast(block @ scaled, dtype) for _, block in _centred_rows(X, mean)])
-    return Decomposition(X, mean, eigenvalues, left, cast(vectors, dtype), centre)
+    return Decomposition(mean, eigenvalues, left, cast(vectors, dtype), False, centre)
 
 
 def eigh_without_null(gram: Any, size: int) -> tuple[Any, Any]:
@@ -139,7 +146,7 @@ def eigh_without_null(gram: Any, size: int) -> tuple[Any, Any]:
     eigenvalues, vectors = namespace(gram).linalg.eigh(gram)
     keep = eigenvalues > size * np.finfo(np.float64).eps * eigenvalues[-1:]
     keep &= eigenvalues > 0
-    return eigenvalues[keep], vectors[:, keep]
+    return (eigenvalues, vectors) if bool(keep.all()) else (eigenvalues[keep], vectors[:, keep])
 
 
 def shrinkage(eigenvalues: Any, alphas: Any) -> Any:

@@ -17,9 +17,7 @@ from brainalign.voxelwise import Ridge
 
 def toy_latents(n_stimuli: int = 150, n_features: int = 12, *, seed: int = 0, space: str = "toy") -> Latents:
     rng = np.random.default_rng(seed)
-    return Latents(
-        rng.standard_normal((n_stimuli, n_features)), [f"s{i}" for i in range(n_stimuli)], space=space
-    )
+    return Latents(rng.standard_normal((n_stimuli, n_features)), [f"s{i}" for i in range(n_stimuli)], space=space)
 
 
 def shuffled(latents: Latents, seed: int = 5) -> Latents:
@@ -83,12 +81,7 @@ def test_the_layer_that_drives_an_area_wins_there():
     trials, _ = simulate_subject({"V1": first, "FFA": second}, seed=1, rois=rois, silent_share=0.0)
     train, test = split(trials, seed=0)
     by_layer = [
-        Ridge()
-        .fit(layer, train)
-        .score_units(layer, test, n_permutations=0)
-        .table()
-        .groupby("roi")["r"]
-        .mean()
+        Ridge().fit(layer, train).score_units(layer, test, n_permutations=0).table().groupby("roi")["r"].mean()
         for layer in (first, second)
     ]
     assert by_layer[0]["V1"] > by_layer[1]["V1"] + 0.3
@@ -122,9 +115,7 @@ def test_closed_forms_and_given_folds_that_would_leak_are_refused(subject):
             Ridge(cv=cv).fit(latents, trials)
     assert np.isfinite(Ridge(cv=GroupKFold(3)).fit(latents, trials).cv_scores_).all()
     with pytest.raises(LeakageError, match="sample in both"):
-        Ridge(cv=[(np.arange(10), np.arange(5, 15))]).fit(
-            *np.random.default_rng(0).standard_normal((2, 15, 3))
-        )
+        Ridge(cv=[(np.arange(10), np.arange(5, 15))]).fit(*np.random.default_rng(0).standard_normal((2, 15, 3)))
 
 
 def test_what_was_seen_is_not_scored(subject, fitted):
@@ -162,9 +153,7 @@ def test_predictions_of_latents_are_those_of_their_rows(subject, fitted):
 
 def test_time_resolved_trials_are_fitted_channel_by_time():
     latents = toy_latents(80, 6)
-    trials, truth = simulate_subject(
-        latents, modality="eeg", seed=0, sfreq=50.0, rois=["occipital"], n_repetitions=4
-    )
+    trials, truth = simulate_subject(latents, modality="eeg", seed=0, sfreq=50.0, rois=["occipital"], n_repetitions=4)
     train, test = split(trials, seed=0)
     scores = Ridge().fit(latents, train).score_units(latents, test, n_permutations=0)
     assert scores.r.shape == trials.shape[1:]

@@ -109,9 +109,7 @@ def test_summary_of_an_area_and_its_interval():
     draws = []
     for _ in range(2000):
         rows = rng.integers(0, 25, 25)
-        draws.append(
-            np.mean([np.corrcoef(average[rows, u], signal[rows, u])[0, 1] for u in np.flatnonzero(v1)])
-        )
+        draws.append(np.mean([np.corrcoef(average[rows, u], signal[rows, u])[0, 1] for u in np.flatnonzero(v1)]))
     np.testing.assert_allclose([summary.low, summary.high], np.quantile(draws, [0.025, 0.975]), atol=0.015)
     with pytest.raises(DataError):
         scores.summary("roi == 'V9'")

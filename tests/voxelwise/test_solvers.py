@@ -169,9 +169,7 @@ def test_huge_offsets_cost_nothing(shape, dtype):
     scores = fold_scores(near, near_y, ALPHAS, folds)
     tolerance = 1e-6 if dtype == "float64" else 1e-4
     np.testing.assert_allclose(fit.cv_scores, scores.max(axis=0), atol=tolerance)
-    coef = np.column_stack(
-        [solved_one_by_one(near, near_y[:, [t]], a)[0][:, 0] for t, a in enumerate(fit.best_alphas)]
-    )
+    coef = np.column_stack([solved_one_by_one(near, near_y[:, [t]], a)[0][:, 0] for t, a in enumerate(fit.best_alphas)])
     np.testing.assert_allclose(fit.coef, coef, atol=1e-5 * np.abs(coef).max())
     predicted = fit.predict(X) - np.asarray(1e6, dtype)
     expected = (near - near.mean(axis=0)) @ coef + near_y.mean(axis=0)

@@ -1,0 +1,185 @@
+"""Side-by-side benchmarks: each case of each side in a fresh process, with the same inputs and number of threads.
+
+A script lists its `Case` objects and calls `main`. Timing starts after the inputs are in memory, the side's library is
+imported and BLAS is warm; peak memory is counted from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+COLUMNS = (
+    "case",
+    "ours",
+    "peer",
+    "ours_cpu_s",
+    "peer_cpu_s",
+    "ours_wall_s",
+    "peer_wall_s",
+    "ours_peak_mb",
+    "peer_peak_mb",
+    "ratio",
+    "max_abs_diff",
+    "floor_cpu_s",
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One implementation: `prepare` imports its library and returns the function that is timed."""
+
+    name: str
+    prepare: Callable[[], Callable[[Arrays], Arrays]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem for two sides.
+
+    Parameters
+    ----------
+    name : str
+    make : callable
+        ``make(quick)`` returns the inputs as named arrays.
+    ours, peer : Side
+    compare : callable
+        ``compare(ours, peer)`` of the outputs; returns the largest absolute difference, or a dict with
+        ``max_abs_diff`` and further columns.
+    floor : Side, optional
+        The matrix products and decompositions that cannot be avoided, alone.
+    """
+
+    name: str
+    make: Callable[[bool], Arrays]
+    ours: Side
+    peer: Side
+    compare: Callable[[Arrays, Arrays], Any]
+    floor: Side | None = None
+
+    def side(self, role: str) -> Side:
+        """The side that plays a role: "ours", "peer" or "floor"."""
+        return getattr(self, role)
+
+
+def main(cases: list[Case], script: str) -> None:
+    """Run the cases asked for on the command line, print their table and write it as JSON."""
+    names = list(dict.fromkeys(case.name for case in cases))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", action="append", choices=names, help="repeatable; all cases by default")
+    parser.add_argument("--quick", action="store_true", help="small sizes, seconds")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--worker", nargs=2, metavar=("ROLE", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    chosen = [case for case in cases if not options.case or case.name in options.case]
+    if options.worker:
+        _work(chosen[0].side(options.worker[0]), *options.worker)
+        return
+    rows = []
+    for case in chosen:
+        rows.append(_row(case, script, quick=options.quick, n_threads=options.threads))
+        print(_line(rows[-1], header=len(rows) == 1), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
+
+
+def _row(case: Case, script: str, *, quick: bool, n_threads: int) -> dict[str, Any]:
+    """Run the sides of a case one after the other, and put their figures side by side."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, array in case.make(quick).items():
+            np.save(Path(folder) / f"{name}.npy", array)
+        roles = ["ours", "peer"] + (["floor"] if case.floor else [])
+        figures = {role: _run(case, role, folder, script, n_threads) for role in roles}
+        outputs = []
+        for role in ("ours", "peer"):
+            with np.load(Path(folder) / f"{role}.npz") as made:
+                outputs.append({name: made[name] for name in made.files})
+    difference = case.compare(*outputs)
+    more = difference if isinstance(difference, Mapping) else {"max_abs_diff": difference}
+    ours, peer = figures["ours"], figures["peer"]
+    row = {"case": case.name, "ours": case.ours.name, "peer": case.peer.name}
+    for figure in ("cpu_s", "wall_s", "peak_mb"):
+        row |= {f"ours_{figure}": ours[figure], f"peer_{figure}": peer[figure]}
+    row |= {"ratio": peer["cpu_s"] / ours["cpu_s"], "max_abs_diff": float(more["max_abs_diff"])}
+    row["floor_cpu_s"] = figures["floor"]["cpu_s"] if case.floor else None
+    return row | {name: value for name, value in more.items() if name != "max_abs_diff"} | {"threads": n_threads}
+
+
+def _run(case: Case, role: str, folder: str, script: str, n_threads: int) -> dict[str, float]:
+    """One side in a process of its own."""
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(n_threads))
+    command = [sys.executable, script, "--case", case.name, "--worker", role, folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {case.side(role).name} failed\n{done.stderr}")
+    return json.loads((Path(folder) / f"{role}.json").read_text())
+
+
+def _work(side: Side, role: str, folder: str) -> None:
+    """Time one side on the inputs in `folder`; leave outputs and figures there."""
+    function = side.prepare()
+    inputs = {path.stem: np.load(path) for path in sorted(Path(folder).glob("*.npy"))}
+    warm = np.ones((200, 200), dtype=np.float32)
+    np.linalg.eigh(warm @ warm)
+    base = _forget_peak()
+    cpu, wall = time.process_time(), time.perf_counter()
+    outputs = function(inputs)
+    figures = {
+        "cpu_s": time.process_time() - cpu,
+        "wall_s": time.perf_counter() - wall,
+        "peak_mb": _memory("VmHWM") - base,
+    }
+    np.savez(Path(folder) / f"{role}.npz", **outputs)
+    (Path(folder) / f"{role}.json").write_text(json.dumps(figures))
+
+
+def _memory(field: str) -> float:
+    """VmRSS or VmHWM of this process in MB; the peak of the whole life where /proc is absent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _forget_peak() -> float:
+    """Start counting peak memory from now; return what is resident."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+        return _memory("VmRSS")
+    return _memory("VmHWM")
+
+
+def _line(row: Mapping[str, Any], *, header: bool) -> str:
+    """A row of the table, under its header where it is the first."""
+
+    def text(name: str, value: Any) -> str:
+        if isinstance(value, float):
+            value = f"{value:.2g}" if name == "max_abs_diff" or abs(value) < 0.1 else f"{value:.2f}"
+        return str(value)
+
+    names = [*COLUMNS, *(name for name in row if name not in COLUMNS)]
+    widths = [max(len(name), 22 if name in ("case", "ours", "peer") else 9) for name in names]
+    line = "  ".join(text(name, row[name]).ljust(width) for name, width in zip(names, widths, strict=True))
+    if not header:
+        return line.rstrip()
+    head = "  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))
+    return f"{head.rstrip()}\n{line.rstrip()}"

@@ -1,0 +1,158 @@
+"""Ridge of many targets, a penalty per target: ours beside himalaya and scikit-learn.
+
+Peers choose by the same score on the same folds. Differences are taken over cross-validation scores, and over the
+coefficients of targets for which both chose the same penalty (``same_alphas`` is their share; in float32 near-ties may
+fall either way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from _harness import Arrays, Case, Side, main
+
+ALPHAS = np.logspace(0, 6, 10)
+N_FOLDS = 5
+
+
+def make(n_samples: int, n_features: int, n_targets: int, *, dtype: str = "float32") -> Callable[[bool], Arrays]:
+    """Gaussian features, and targets of signal-to-noise from none to high; a twentieth of the size when quick."""
+
+    def inputs(quick: bool) -> Arrays:
+        sizes = [max(20, size // 20) if quick else size for size in (n_samples, n_features, n_targets)]
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((sizes[0], sizes[1]), dtype=np.float32)
+        coef = rng.standard_normal((sizes[1], sizes[2]), dtype=np.float32) / np.float32(np.sqrt(sizes[1]))
+        Y = rng.standard_normal((sizes[0], sizes[2]), dtype=np.float32)
+        Y += (X @ coef) * np.linspace(0, 1.5, sizes[2], dtype=np.float32)
+        return {"X": X.astype(dtype, copy=False), "Y": Y.astype(dtype, copy=False)}
+
+    return inputs
+
+
+def ours(cv: Any) -> Side:
+    """`brainalign.voxelwise.Ridge`."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from brainalign.voxelwise import Ridge
+
+        def fit(data: Arrays) -> Arrays:
+            model = Ridge(ALPHAS, cv).fit(data["X"], data["Y"])
+            return {"coef": model.coef_, "alphas": model.best_alphas_, "scores": model.cv_scores_}
+
+        return fit
+
+    return Side("Ridge", prepare)
+
+
+def himalaya(backend: str, *, kernel: bool = False, batch: int | None = None) -> Side:
+    """himalaya's RidgeCV, or KernelRidgeCV with a linear kernel."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from himalaya.backend import set_backend
+        from himalaya.kernel_ridge import KernelRidgeCV
+        from himalaya.ridge import RidgeCV
+        from himalaya.scoring import r2_score
+
+        set_backend(backend)
+        params = {"score_func": r2_score, "n_targets_batch": batch}
+
+        def fit(data: Arrays) -> Arrays:
+            estimator = KernelRidgeCV if kernel else RidgeCV
+            model = estimator(alphas=ALPHAS, cv=N_FOLDS, fit_intercept=True, solver_params=params)
+            model.fit(data["X"], data["Y"])
+            coef = model.get_primal_coef(data["X"]) if kernel else model.coef_
+            made = {"coef": coef, "alphas": model.best_alphas_, "scores": model.cv_scores_}
+            return {name: np.asarray(value) for name, value in made.items()}
+
+        return fit
+
+    name = "KernelRidgeCV" if kernel else "RidgeCV"
+    return Side(f"himalaya {name} {backend}", prepare)
+
+
+def sklearn_loo() -> Side:
+    """scikit-learn's RidgeCV: leave-one-out in closed form, a penalty per target."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from sklearn.linear_model import RidgeCV
+
+        def fit(data: Arrays) -> Arrays:
+            model = RidgeCV(ALPHAS, alpha_per_target=True).fit(data["X"], data["Y"])
+            return {"coef": model.coef_.T, "alphas": model.alpha_}
+
+        return fit
+
+    return Side("sklearn RidgeCV", prepare)
+
+
+def floor(n_folds: int) -> Side:
+    """The products and decompositions of our method, on arrays of the same size: nothing chosen, nothing returned."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        def products(data: Arrays) -> Arrays:
+            X, Y = data["X"], data["Y"]
+            n_samples, rank = len(X), min(X.shape)
+            wide = X.shape[1] > n_samples
+            double = X.astype(np.float64)
+            gram = double @ double.T if wide else double.T @ double
+            vectors = np.linalg.eigh(gram)[1]
+            left = vectors.astype(X.dtype) if wide else (double @ vectors).astype(X.dtype)
+            rotation, square = vectors.astype(X.dtype), np.linalg.eigh(gram)[1]
+            for _ in range(n_folds - 1):
+                np.linalg.eigh(gram)
+            for start in range(0, Y.shape[1], 1000):
+                block = np.ascontiguousarray(Y[:, start : start + 1000])
+                product = left.T @ block
+                for _ in range(n_folds):
+                    rotation @ product
+                    rotated = (rotation @ product).astype(np.float64)
+                    square @ rotated
+                if not n_folds:
+                    for _ in ALPHAS:
+                        left @ product
+                _ = X.T @ (left @ product) if wide else rotation @ product
+            return {"rank": np.array(rank)}
+
+        return products
+
+    return Side("products alone", prepare)
+
+
+def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
+    """Largest difference of scores, and of coefficients where the penalties agree."""
+    same = np.isclose(np.log(mine["alphas"]), np.log(theirs["alphas"]), atol=1e-3)
+    differences = [np.abs(mine["coef"][:, same] - theirs["coef"][:, same]).max(initial=0.0)]
+    if "scores" in theirs:
+        differences.append(np.abs(mine["scores"] - theirs["scores"]).max())
+    return {"max_abs_diff": max(map(float, differences)), "same_alphas": float(same.mean())}
+
+
+TABLE = make(5000, 1000, 4000)
+CASES = [
+    Case("kfold-numpy", TABLE, ours(N_FOLDS), himalaya("numpy"), compare, floor(N_FOLDS)),
+    Case("kfold-torch", TABLE, ours(N_FOLDS), himalaya("torch", batch=2000), compare, floor(N_FOLDS)),
+    Case(
+        "kfold-float64",
+        make(5000, 1000, 4000, dtype="float64"),
+        ours(N_FOLDS),
+        himalaya("numpy", batch=2000),
+        compare,
+        floor(N_FOLDS),
+    ),
+    Case("loo", TABLE, ours("loo"), sklearn_loo(), compare, floor(0)),
+    Case("wide", make(1000, 20000, 5000), ours(N_FOLDS), himalaya("numpy", kernel=True), compare, floor(N_FOLDS)),
+    Case(
+        "kfold-large",
+        make(5000, 1000, 20000),
+        ours(N_FOLDS),
+        himalaya("torch", batch=2000),
+        compare,
+        floor(N_FOLDS),
+    ),
+]
+
+if __name__ == "__main__":
+    main(CASES, __file__)

@@ -1,0 +1,70 @@
+"""`scripts/bench/ridge.py` runs at small size, agrees with its peers, and writes the rows it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+COLUMNS = {
+    "case": str,
+    "ours": str,
+    "peer": str,
+    "ours_cpu_s": float,
+    "peer_cpu_s": float,
+    "ours_wall_s": float,
+    "peer_wall_s": float,
+    "ours_peak_mb": float,
+    "peer_peak_mb": float,
+    "ratio": float,
+    "max_abs_diff": float,
+    "floor_cpu_s": float,
+}
+TOLERANCE = {"wide": 1e-4}
+
+
+def run(tmp_path, *arguments: str) -> list[dict]:
+    script = REPOSITORY / "scripts" / "bench" / "ridge.py"
+    command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "rows.json"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert all(row["case"] in done.stdout for row in rows)
+    return rows
+
+
+def check(row: dict) -> None:
+    for name, kind in COLUMNS.items():
+        assert isinstance(row[name], kind), f"{name} is {row[name]!r}"
+    assert row["ratio"] == pytest.approx(row["peer_cpu_s"] / row["ours_cpu_s"])
+    assert min(row["ours_cpu_s"], row["peer_cpu_s"], row["floor_cpu_s"]) > 0
+    assert 0 < row["max_abs_diff"] < TOLERANCE.get(row["case"], 1e-5)
+    assert row["same_alphas"] > 0.97
+
+
+def test_one_case_beside_its_peer(tmp_path):
+    pytest.importorskip("himalaya")
+    rows = run(tmp_path, "--case", "kfold-numpy")
+    assert [row["case"] for row in rows] == ["kfold-numpy"]
+    check(rows[0])
+
+
+@pytest.mark.slow
+def test_every_case_beside_its_peer(tmp_path):
+    pytest.importorskip("himalaya")
+    rows = run(tmp_path)
+    assert len(rows) >= 6 and len({row["case"] for row in rows}) == len(rows)
+    for row in rows:
+        check(row)
+
+
+def test_an_unknown_case_is_refused(tmp_path):
+    script = REPOSITORY / "scripts" / "bench" / "ridge.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--case", "fastest"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "invalid choice: 'fastest'" in done.stderr
