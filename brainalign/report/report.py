@@ -85,12 +85,12 @@ class Report:
         return self._add("scores", cards=cards[:N_CARDS], rows=cards, reasons=_reasons(cards))
 
     def add_table(self, frame: pd.DataFrame, caption: str | None = None) -> Report:
-        """Add a table: numbers right-aligned with three significant digits, the index shown if it has names."""
+        """Add a table: numbers right-aligned with three significant digits, the index shown unless it only counts."""
         if not isinstance(frame, pd.DataFrame):
             frame = pd.DataFrame(frame)
         # Column by column, since an index may bear the name of a column.
         columns = list(frame.items())
-        if not isinstance(frame.index, pd.RangeIndex):
+        if any(frame.index.names) or not pd.api.types.is_integer_dtype(frame.index.dtype):
             levels = [frame.index.get_level_values(level).to_series() for level in range(frame.index.nlevels)]
             columns = [*(("" if level.name is None else level.name, level) for level in levels), *columns]
         header = [{"text": str(name), "numeric": _is_number(column.dtype)} for name, column in columns]
@@ -195,7 +195,7 @@ def _reasons(cards: Sequence[Card]) -> list[tuple[str, str, str]]:
 
 def _whose(names: Sequence[str], *, of: int) -> str:
     if len(names) < min(4, of) or of == 1:
-        return ", ".join(names)
+        return "; ".join(names)
     return "all scores" if len(names) == of else f"{len(names)} of {of} scores"
 
 

@@ -59,6 +59,10 @@ FRAME_FACTS = """({
 })"""
 
 
+DRAWN_COLOURS = 20
+"""A canvas with a picture on it holds more colours than this; frames, letters and crosshairs alone hold fewer."""
+
+
 @dataclass(frozen=True)
 class PageState:
     """What a page looked like once everything had loaded.
@@ -145,7 +149,7 @@ def _frames(browser: Browser, page: str, patience: float) -> list[dict[str, Any]
     facts: list[dict[str, Any]] = []
     for session in sessions:
         found = browser.value(FRAME_FACTS, session)
-        while not (found["canvases"] and min(found["canvases"]) > 1) and time.monotonic() < end:
+        while not (found["canvases"] and min(found["canvases"]) > DRAWN_COLOURS) and time.monotonic() < end:
             time.sleep(0.1)
             found = browser.value(FRAME_FACTS, session)
         facts.append(found)

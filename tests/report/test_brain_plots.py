@@ -168,12 +168,37 @@ def test_too_few_places_are_refused(cap):
         plots.topomap(np.ones(5), positions_of(cap))
 
 
-def test_gradiometers_of_a_real_helmet_are_drawn():
+def test_a_helmet_that_sits_lower_gives_the_same_picture(cap):
+    """The centre of the head is found from the sensors: moving all of them changes nothing."""
+    places = positions_of(cap)
+    here, lower = (plots.topomap(places[:, 1], places + shift).axes[0] for shift in (0, [0, 0.01, -0.05]))
+    np.testing.assert_allclose(sensors_on(here), sensors_on(lower), atol=1e-9)
+
+
+def sensors_on(axes):
+    return next(mark for mark in axes.collections if type(mark).__name__ == "PathCollection").get_offsets()
+
+
+def test_a_real_helmet_lies_within_the_head():
     raw = mne.io.read_raw_fif(next(real_data("meg_sample").glob("*.fif")), verbose="error")
-    for kind in ("mag", "grad"):
-        info = mne.pick_info(raw.info, mne.pick_types(raw.info, meg=kind))
-        figure = plots.topomap(np.arange(len(info["ch_names"]), dtype=float), info)
-        assert np.isfinite(np.asarray(figure.axes[0].images[0].get_array(), dtype=float)).any()
+    info = mne.pick_info(raw.info, mne.pick_types(raw.info, meg="mag"))
+    axes = plots.topomap(np.arange(102.0), info).axes[0]
+    places = sensors_on(axes)
+    assert len(places) == 102
+    assert np.linalg.norm(places, axis=1).max() < 0.095
+    # Names tell the side: MEG 01xx and 15xx sit at the left temple, 13xx and 26xx at the right.
+    sides = {"MEG 01": -1, "MEG 15": -1, "MEG 13": 1, "MEG 26": 1}
+    for (x, _), name in zip(places, info["ch_names"]):
+        assert np.sign(x) == sides.get(name[:6], np.sign(x))
+
+
+def test_paired_gradiometers_become_their_root_mean_square():
+    raw = mne.io.read_raw_fif(next(real_data("meg_sample").glob("*.fif")), verbose="error")
+    info = mne.pick_info(raw.info, mne.pick_types(raw.info, meg="grad"))
+    axes = plots.topomap(np.tile([3.0, -4.0], 102), info).axes[0]
+    assert len(sensors_on(axes)) == 102
+    shown = np.asarray(np.ma.filled(axes.images[0].get_array(), np.nan))
+    np.testing.assert_allclose(shown[28:36, 28:36], np.sqrt(12.5), rtol=1e-6)
 
 
 def test_marks_on_the_head_keep_their_colour_in_the_dark(cap):

@@ -15,7 +15,7 @@ from PIL import Image
 from brainalign.report import Report, plots
 from brainalign.scoring.score import Score
 from tests.conftest import REPOSITORY
-from tests.report.chromium import chromium_or_skip, open_in_chromium
+from tests.report.chromium import DRAWN_COLOURS, chromium_or_skip, open_in_chromium
 
 RNG = np.random.default_rng(3)
 NAME = "<script>document.title = 'owned'; console.error('owned')</script>"
@@ -71,7 +71,7 @@ def test_every_part_is_drawn_and_nothing_complains(path, width, dark):
     assert page.n_images == 4 + 17
     assert page.n_frames == 2
     assert len(page.canvas_colours) == 2
-    assert min(page.canvas_colours) > 20
+    assert min(page.canvas_colours) > DRAWN_COLOURS
     assert page.title == "Every part"
     assert page.text.count(NAME) > 10
     assert page.overflow == 0, "the page scrolls sideways"

@@ -1,8 +1,9 @@
 """Every plot of brainalign. Each function takes plain arrays, tables or scores and returns a matplotlib figure."""
 
-from brainalign.report.plots.brain import brain_slices, brain_view, glass_brain, topomap
+from brainalign.report.plots.brain import brain_slices, brain_view, glass_brain
 from brainalign.report.plots.curves import channel_map, retrieval_curve, score_by_group, time_course
 from brainalign.report.plots.geometry import mds, rdm
+from brainalign.report.plots.head import topomap
 from brainalign.report.plots.images import image_grid
 from brainalign.report.plots.scores import confusion_matrix, score_bars, unit_scores
 

@@ -1,8 +1,7 @@
-"""Maps on the head and in the brain; nothing here needs a template from the network."""
+"""Maps in the brain; nothing here needs a template from the network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from brainalign.errors import DataError
-from brainalign.report.style import DARK_CELL_TEXT, DIVERGING, MUTED, SEQUENTIAL, new_figure, number, styled
+from brainalign.report.style import DIVERGING, MUTED, SEQUENTIAL, new_figure, number, styled
 
 if TYPE_CHECKING:
-    import mne
     import nibabel as nib
 
-__all__ = ["brain_slices", "brain_view", "glass_brain", "topomap"]
+__all__ = ["brain_slices", "brain_view", "colour_range", "glass_brain"]
 
 
 def _volume(image: Any, *, name: str = "image") -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +34,7 @@ def _volume(image: Any, *, name: str = "image") -> tuple[np.ndarray, np.ndarray]
     return np.asarray(turned.get_fdata(dtype=np.float32)), turned.affine
 
 
-def _range(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[str, float, float]:
+def colour_range(values: np.ndarray, limits: tuple[float, float] | None) -> tuple[str, float, float]:
     """Colour map and its ends: around zero where there are both signs, else from zero."""
     shown = values[np.isfinite(values) & (values != 0)]
     if limits is not None:
@@ -87,7 +85,7 @@ def brain_slices(
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     n_x, n_y = (part.stop - part.start for part in box)
     figure, axes = _slice_axes(len(chosen), tall=float(n_y * spacing[1] / (n_x * spacing[0])), title=title)
-    cmap, low, high = _range(values, limits)
+    cmap, low, high = colour_range(values, limits)
     grey = (0.0, 1.0) if under is None else (min(0.0, float(under.min())), 1.1 * float(np.percentile(under, 99.5)))
     for place, z in zip(axes, chosen):
         layers = (None if under is None else under[:, :, z][box], values[:, :, z][box])
@@ -152,7 +150,7 @@ def glass_brain(
     from nilearn import plotting
 
     values, _ = _volume(image)
-    cmap, low, high = _range(values, limits)
+    cmap, low, high = colour_range(values, limits)
     figure = new_figure(8.2, 2.9, title)
     figure.set_layout_engine("none")
     display = plotting.plot_glass_brain(
@@ -188,7 +186,7 @@ def brain_view(
     from nilearn import plotting
 
     values, affine = _volume(image)
-    cmap, low, high = _range(values, limits)
+    cmap, low, high = colour_range(values, limits)
     values = np.nan_to_num(values, posinf=0, neginf=0)
     view = plotting.view_img(
         nib.Nifti1Image(values, affine),
@@ -203,77 +201,3 @@ def brain_view(
         black_bg=False,
     )
     return str(view.html)
-
-
-@styled
-def topomap(
-    values: np.ndarray,
-    sensors: mne.Info | np.ndarray,
-    *,
-    titles: Sequence[str] = (),
-    limits: tuple[float, float] | None = None,
-    label: str = "",
-) -> Figure:
-    """Draw sensor values on the head, one head per column of `values` (MNE's interpolation).
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_channels,) or (n_channels, n_maps)
-    sensors : mne.Info or ndarray, shape (n_channels, 3)
-        Where the sensors are; an array holds metres in head coordinates. Channels without a position are left out.
-    titles : sequence of str
-        One over each head, for example the times.
-    """
-    import mne
-
-    maps = np.asarray(values, dtype=float)
-    maps = maps[:, None] if maps.ndim == 1 else maps
-    maps, info = _placed_sensors(maps, sensors)
-    cmap, low, high = (DIVERGING, *limits) if limits else _range(maps, None)
-    n_maps = maps.shape[1]
-    columns = min(n_maps, 6)
-    rows = -(-n_maps // columns)
-    side = 2.6 if n_maps == 1 else 1.55
-    figure = new_figure(side * columns + 0.9, (side + 0.3) * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for index, place in enumerate(axes[:n_maps]):
-        drawn, contours = mne.viz.plot_topomap(
-            maps[:, index], info, axes=place, show=False, cmap=cmap, vlim=(low, high), contours=4, sensors=True
-        )
-        _keep_dark(place, contours)
-        place.set_title(titles[index] if index < len(titles) else "", size=8.5, weight="normal", loc="center", pad=3)
-    for place in axes[n_maps:]:
-        place.set_axis_off()
-    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.7, aspect=22).outline.set_visible(False)
-    return figure
-
-
-def _keep_dark(axes: Axes, contours: Any) -> None:
-    """Marks on the coloured head stay dark when the page turns dark."""
-    for mark in axes.collections:
-        if mark is contours:
-            mark.set_edgecolor(DARK_CELL_TEXT)
-        else:
-            mark.set_color(DARK_CELL_TEXT)
-
-
-def _placed_sensors(maps: np.ndarray, sensors: Any) -> tuple[np.ndarray, Any]:
-    """Drop channels without a position; turn an array of positions into an `mne.Info`."""
-    import mne
-
-    if isinstance(sensors, mne.Info):
-        positions = np.array([channel["loc"][:3] for channel in sensors["chs"]])
-    else:
-        positions = np.asarray(sensors, dtype=float)
-    if positions.shape != (len(maps), 3):
-        raise DataError("sensor positions do not fit the values", expected=(len(maps), 3), found=positions.shape)
-    placed = np.isfinite(positions).all(axis=1) & (np.abs(positions).sum(axis=1) > 0)
-    if placed.sum() < 4:
-        raise DataError("too few sensors with a position", expected="at least 4", found=int(placed.sum()))
-    if isinstance(sensors, mne.Info):
-        return maps[placed], mne.pick_info(sensors, np.flatnonzero(placed))
-    names = [f"sensor {index}" for index in range(int(placed.sum()))]
-    info = mne.create_info(names, sfreq=1.0, ch_types="eeg")
-    montage = mne.channels.make_dig_montage(dict(zip(names, positions[placed])), coord_frame="head")
-    info.set_montage(montage, verbose="error")
-    return maps[placed], info
