@@ -1,0 +1,94 @@
+"""The shipped experiments on real recordings: at least the plain baselines' yardsticks, each ending in a report."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from brainalign.experiment import load_experiment, run_experiment
+from tests.conftest import REPOSITORY, data_root, real_data
+from tests.report.chromium import open_in_chromium
+
+NEEDS = {
+    "digits69": "digits69",
+    "haxby_category": "haxby2001",
+    "images92": "images92",
+    "meg_sample": "meg_sample",
+    "ieeg_bids": "ieeg_bids",
+}
+
+
+@pytest.fixture
+def do(tmp_path, monkeypatch):
+    def run(name):
+        real_data(NEEDS[name])
+        monkeypatch.setenv("BRAINALIGN_DATA", str(data_root()))
+        experiment = load_experiment(REPOSITORY / "scripts" / "experiments" / f"{name}.yaml")
+        made = run_experiment(experiment, out=tmp_path / name)
+        page = open_in_chromium(made.report)
+        assert page.console_errors == page.broken_images == page.requests == []
+        assert page.n_images >= 2
+        assert json.loads((made.folder / "summary.json").read_text()).keys() == made.scores.keys()
+        return made
+
+    return run
+
+
+def test_digits69(do):
+    scores = do("digits69").scores
+    assert scores["six_or_nine/accuracy"].value >= 0.94
+    assert scores["identify/pixels/two-way"].value >= 0.80
+    assert scores["identify/pixels/two-way within"].value >= 0.69
+    for name in ("identify/pixels/two-way", "identify/pixels/two-way within", "areas_and_layers/V2/pixels"):
+        assert scores[name].low > scores[name].chance
+    assert scores["areas_and_layers/V2/pixels"].value > scores["areas_and_layers/other/pixels"].value + 0.05
+
+
+def test_haxby_category_beside_a_plain_svm(do):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    from brainalign.loaders.registry import load
+
+    made = do("haxby_category")
+    trials = load("haxby_slice", root=real_data("haxby2001"))
+    X, labels, runs = trials.matrix(), trials.trials["label"].to_numpy(), trials.trials["run"].to_numpy()
+    correct = []
+    for run in np.unique(runs):
+        plain = make_pipeline(StandardScaler(), LinearSVC(C=1e-3)).fit(X[runs != run], labels[runs != run])
+        correct.extend(plain.predict(X[runs == run]) == labels[runs == run])
+    score = made.scores["category/accuracy"]
+    assert score.value >= np.mean(correct) - 0.03
+    assert score.low > score.chance == pytest.approx(0.125)
+    confusion = np.load(made.folder / "steps" / "category" / "confusion.npy")
+    assert confusion.sum() == 96 and np.trace(confusion) / 96 == pytest.approx(score.value)
+    assert made.scores["zero_shot/accuracy"].chance == 0.5
+
+
+def test_images92(do):
+    made = do("images92")
+    ceilings = {region: made.scores[f"geometry/{region}/pixels"].ceiling for region in ("EVC", "IT")}
+    assert ceilings["IT"] == pytest.approx(0.449, abs=0.01)
+    assert ceilings["EVC"] == pytest.approx(0.239, abs=0.01)
+    value = {name.split("/", 1)[1]: score.value for name, score in made.scores.items()}
+    assert value["EVC/pixels"] > max(value["EVC/efficientnet blocks.6"], value["EVC/alexnet features.11"])
+    blocks = [value[f"IT/efficientnet blocks.{number}"] for number in range(7)]
+    assert int(np.argmax(blocks)) >= 4, "IT is closest to a late layer"
+
+
+def test_meg_sample(do):
+    scores = do("meg_sample").scores
+    assert scores["modality/accuracy"].low > scores["modality/accuracy"].chance
+    assert scores["modality/accuracy"].value >= 0.9
+    assert scores["modality_over_time/auc"].value > 0.65
+
+
+def test_ieeg_bids(do):
+    made = do("ieeg_bids")
+    assert 0 < made.scores["high_gamma/responding"].value < 1
+    mean = np.load(made.folder / "steps" / "high_gamma" / "mean.npy")
+    assert np.isfinite(mean).all()
+    assert len(mean) < 50, "bipolar derivations are fewer than contacts"
