@@ -9,7 +9,8 @@ from brainalign.scoring.classification import (
     confusion_matrix,
 )
 from brainalign.scoring.correlation import mean_over_targets, pearson, r2, spearman
-from brainalign.scoring.identification import rank_percentiles, retrieval, similarity, two_way_identification
+from brainalign.scoring.cosine import similarity
+from brainalign.scoring.identification import rank_percentiles, retrieval, two_way_identification
 from brainalign.scoring.resampling import fdr, max_statistic_p, mean_ci, permutation_p
 from brainalign.scoring.score import Score
 

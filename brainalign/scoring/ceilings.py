@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
+from brainalign.scoring.correlation import average_ranks, pearson
 
 __all__ = ["correlation_ceiling", "gram_ceilings", "ncsnr", "noise_ceiling", "rdm_ceilings", "split_half"]
 
@@ -143,8 +144,6 @@ def split_half(
     array (...units)
         NaN for a unit that is constant in a half.
     """
-    from brainalign.scoring.correlation import pearson
-
     trials, units = _trial_rows(responses, stimulus_ids)
     _, codes, counts = np.unique(np.asarray(stimulus_ids), return_inverse=True, return_counts=True)
     if np.sum(counts > 1) < 3:
@@ -209,22 +208,16 @@ def rdm_ceilings(subject_rdms: ArrayLike, *, method: str = "spearman") -> tuple[
     if method not in ("spearman", "rho_a", "pearson", "cosine"):
         raise DataError(f"no RDM ceiling for method {method!r}", expected="spearman, rho_a, pearson or cosine")
     ranked = method in ("spearman", "rho_a")
-    vectors = _rank_rows(rdms) if ranked else rdms
+    vectors = average_ranks(rdms) if ranked else rdms
     if method != "cosine":
         vectors = vectors - vectors.mean(axis=1, keepdims=True)
     if not ranked:
         lower, upper = gram_ceilings(vectors @ vectors.T)
         return float(lower), float(upper)
     total = vectors.sum(axis=0)
-    pooled = [_rank_rows(np.atleast_2d(p)) for p in (total - vectors, total)]
+    pooled = [average_ranks(np.atleast_2d(p)) for p in (total - vectors, total)]
     means = [np.mean(_ranked_similarity(vectors, p - p.mean(axis=1, keepdims=True), method)) for p in pooled]
     return float(means[0]), float(means[1])
-
-
-def _rank_rows(rows: NDArray) -> NDArray:
-    from scipy.stats import rankdata
-
-    return rankdata(rows, axis=1)
 
 
 def _ranked_similarity(ranks: NDArray, others: NDArray, method: str) -> NDArray:

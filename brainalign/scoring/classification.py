@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainalign.errors import DataError
+from brainalign.scoring.correlation import average_ranks
 from brainalign.scoring.resampling import bootstrap_weights, interval, permutation_p
 from brainalign.scoring.score import Score
 
@@ -124,12 +125,10 @@ def auc(is_positive: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
     >>> float(auc([False, False, True, True], [0.1, 0.4, 0.35, 0.8]))
     0.75
     """
-    from scipy.stats import rankdata
-
     positive, values = _pair(is_positive, scores)
     check_classes(positive, [False, True])
     n_positive = int(positive.sum())
-    rank_sum = rankdata(values, axis=-1)[..., positive.astype(bool)].sum(axis=-1)
+    rank_sum = average_ranks(values)[..., positive.astype(bool)].sum(axis=-1)
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * (len(positive) - n_positive))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
 
-__all__ = ["mean_over_targets", "pearson", "r2", "spearman"]
+__all__ = ["average_ranks", "mean_over_targets", "pearson", "r2", "spearman"]
 
 # A column whose deviations are this small beside its mean is constant up to rounding.
 _RELATIVE_SPREAD = 1e-13
@@ -56,10 +56,9 @@ def spearman(y_true: ArrayLike, y_pred: ArrayLike, *, axis: int = 0) -> NDArray[
     >>> round(float(spearman([1.0, 2.0, 3.0], [1.0, 10.0, 100.0])), 6)
     1.0
     """
-    from scipy.stats import rankdata
 
     def ranked(true: NDArray, pred: NDArray) -> NDArray:
-        return _pearson_block(rankdata(true, axis=0), rankdata(pred, axis=0))
+        return _pearson_block(average_ranks(true.T).T, average_ranks(pred.T).T)
 
     return _over_blocks(ranked, y_true, y_pred, axis)
 
@@ -78,6 +77,33 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, *, axis: int = 0) -> NDArray[np.flo
     0.786
     """
     return _over_blocks(_r2_block, y_true, y_pred, axis)
+
+
+def average_ranks(values: ArrayLike) -> NDArray[np.float64]:
+    """Ranks from 1 along the last axis, ties sharing their mean rank; one sort, several times faster than scipy's.
+
+    Examples
+    --------
+    >>> average_ranks([[30.0, 10.0, 20.0], [5.0, 1.0, 5.0]])
+    array([[3. , 1. , 2. ],
+           [2.5, 1. , 2.5]])
+    """
+    x = np.asarray(values)
+    order = np.argsort(x, axis=-1)
+    ordered = np.take_along_axis(x, order, axis=-1)
+    new = ordered[..., 1:] != ordered[..., :-1]
+    position = np.broadcast_to(np.arange(x.shape[-1], dtype=np.float64), x.shape)
+    if new.all():
+        mean_position = position
+    else:
+        edge = np.ones((*x.shape[:-1], 1), dtype=bool)
+        first = np.maximum.accumulate(np.where(np.concatenate([edge, new], axis=-1), position, 0.0), axis=-1)
+        ends = np.where(np.concatenate([new, edge], axis=-1), position, np.inf)
+        last = np.minimum.accumulate(ends[..., ::-1], axis=-1)[..., ::-1]
+        mean_position = (first + last) / 2
+    ranks = np.empty(x.shape)
+    np.put_along_axis(ranks, order, mean_position + 1.0, axis=-1)
+    return ranks
 
 
 def mean_over_targets(scores: ArrayLike) -> tuple[float, int]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.arrays import check_finite, row_blocks
+from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
+from brainalign.scoring.cosine import cosines, flat_rows, row_moments, similarity
 from brainalign.scoring.resampling import bootstrap_weights, interval, mean_ci
 from brainalign.scoring.score import Score
 
@@ -25,34 +26,8 @@ __all__ = ["join_by_id", "rank_percentiles", "retrieval", "similarity", "two_way
 
 # Cosines closer than this are equal: float64 sums of the same numbers differ by less.
 _TIE = 1e-11
-_FEATURES_PER_BLOCK = 8192
 _NO_CEILING = "depends on the predictions' noise; compare with a split-half of the measured responses"
 _NO_SPLIT = "the predictions carry no split hash; dataclasses.replace(score, split=...) adds it"
-
-
-def similarity(queries: ArrayLike, gallery: ArrayLike, *, kind: str = "cosine") -> NDArray[np.float64]:
-    """Similarity of every query with every gallery entry, accumulated in float64 over blocks of features.
-
-    Parameters
-    ----------
-    queries : array (n_queries, ...features)
-    gallery : array (n_gallery, ...features)
-    kind : {"cosine", "correlation"}
-
-    Returns
-    -------
-    array (n_queries, n_gallery)
-        0 for a vector without direction (all zeros; for a correlation, all equal).
-
-    Examples
-    --------
-    >>> similarity([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0]])
-    array([[1., 0.]])
-    """
-    left, right = _flat(queries, "queries"), _flat(gallery, "gallery")
-    if left.shape[1] != right.shape[1]:
-        raise DataError("queries and gallery have different features", expected=left.shape[1], found=right.shape[1])
-    return _cosines(left, right, _moments(left, kind), _moments(right, kind))
 
 
 def rank_percentiles(
@@ -309,7 +284,7 @@ def join_by_id(predicted: Any, targets: Any) -> tuple[NDArray, NDArray]:
         )
     else:
         left, right = np.asarray(predicted), np.asarray(targets)
-    left, right = _flat(left, "predicted"), _flat(right, "targets")
+    left, right = flat_rows(left, "predicted"), flat_rows(right, "targets")
     if left.shape != right.shape:
         raise DataError("predictions and targets do not match", expected=right.shape, found=left.shape)
     return left, right
@@ -334,46 +309,9 @@ def _directed(predicted: Any, targets: Any, query: str) -> tuple[NDArray, NDArra
 
 def _win_blocks(queries: NDArray, gallery: NDArray, kind: str) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Yield rows of a table: 1 where the right entry (on the diagonal) beats the column's, 0.5 for a tie."""
-    left, right = _moments(queries, kind), _moments(gallery, kind)
+    left, right = row_moments(queries, kind), row_moments(gallery, kind)
     for rows in row_blocks(len(queries), 32 * len(gallery)):
-        table = _cosines(queries[rows], gallery, (left[0][rows], left[1][rows]), right)
+        table = cosines(queries[rows], gallery, (left[0][rows], left[1][rows]), right)
         own = table[np.arange(len(table)), np.arange(rows.start, rows.stop)][:, None]
         won = np.where(np.abs(own - table) <= _TIE, 0.5, own > table)
         yield rows, won
-
-
-def _flat(values: Any, name: str) -> NDArray:
-    array = np.asarray(values)
-    if array.ndim < 2:
-        raise DataError(f"{name} must be (n_stimuli, ...features)", found=f"shape {array.shape}")
-    array = array.reshape(len(array), -1)
-    check_finite(array, name=name)
-    return array
-
-
-def _feature_blocks(rows: NDArray) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    for start in range(0, rows.shape[1], _FEATURES_PER_BLOCK):
-        block = slice(start, start + _FEATURES_PER_BLOCK)
-        yield block, rows[:, block].astype(np.float64)
-
-
-def _moments(rows: NDArray, kind: str) -> tuple[NDArray, NDArray]:
-    """What a row is shifted by (its mean, for a correlation) and its norm then; a row without direction gets inf."""
-    if kind not in ("cosine", "correlation"):
-        raise DataError(f"kind={kind!r}", expected="'cosine' or 'correlation'")
-    shift = np.zeros(len(rows))
-    if kind == "correlation":
-        shift = sum(block.sum(axis=1) for _, block in _feature_blocks(rows)) / rows.shape[1]
-    square = sum(np.sum((block - shift[:, None]) ** 2, axis=1) for _, block in _feature_blocks(rows))
-    norm = np.sqrt(square)
-    norm[norm <= 1e-13 * np.abs(shift) * np.sqrt(rows.shape[1])] = np.inf
-    return shift, norm
-
-
-def _cosines(
-    left: NDArray, right: NDArray, left_moments: tuple[NDArray, NDArray], right_moments: tuple[NDArray, NDArray]
-) -> NDArray[np.float64]:
-    table = np.zeros((len(left), len(right)))
-    for block, values in _feature_blocks(left):
-        table += (values - left_moments[0][:, None]) @ (right[:, block] - right_moments[0][:, None]).T
-    return table / (left_moments[1][:, None] * right_moments[1])

@@ -71,7 +71,7 @@ def interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Confidence interval from bootstrap draws: percentiles, or BCa when `estimate` and `jackknife` are given.
 
-    BCa corrects the percentiles for bias and skew (Efron 1987, J. Am. Stat. Assoc. 82, eq. 2.3 and 6.6).
+    BCa corrects the percentiles for bias and skew (Efron 1987, J. Am. Stat. Assoc. 82).
 
     Parameters
     ----------

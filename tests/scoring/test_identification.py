@@ -150,7 +150,7 @@ def test_ties_of_coarse_predictions_average_over_fair_draws(n, levels, seed) -> 
 
 def test_similarity_in_blocks_of_features(monkeypatch) -> None:
     expected = np.corrcoef(PREDICTED, TRUE)[:9, 9:]
-    monkeypatch.setattr("brainalign.scoring.identification._FEATURES_PER_BLOCK", 7)
+    monkeypatch.setattr("brainalign.scoring.cosine._FEATURES_PER_BLOCK", 7)
     np.testing.assert_allclose(similarity(PREDICTED, TRUE, kind="correlation"), expected, atol=1e-12)
     spatial = similarity(PREDICTED.reshape(9, 5, 4), TRUE.reshape(9, 5, 4))
     np.testing.assert_allclose(spatial[2, 3], cosine(PREDICTED[2], TRUE[3]), atol=1e-12)

@@ -15,6 +15,7 @@ from brainalign.analysis.decoding.inputs import Task, classifier, prepare
 from brainalign.errors import DataError
 from brainalign.parallel import parallel_map
 from brainalign.scoring.classification import chance_accuracy, check_classes
+from brainalign.scoring.correlation import average_ranks
 from brainalign.scoring.resampling import bootstrap_weights, interval, mean_ci
 from brainalign.splits import Fold
 
@@ -64,9 +65,10 @@ def decode_over_time(
     estimator: Any = "logistic",
     metric: str = "accuracy",
     generalise: bool = False,
-    n_jobs: int = 1,
 ) -> TimeDecodingResult:
     """Decode the class of every trial from all channels, at each time point on its own.
+
+    Time points run in parallel inside ``joblib.parallel_config(n_jobs=...)``.
 
     Parameters
     ----------
@@ -77,8 +79,6 @@ def decode_over_time(
         AUC needs two classes, both in every test part; trials are compared within their fold.
     generalise : bool
         Also test every time point's classifier at all other times (King & Dehaene 2014, Trends Cogn. Sci. 18).
-    n_jobs : int
-        Time points in parallel.
 
     Returns
     -------
@@ -95,11 +95,13 @@ def decode_over_time(
     >>> decode_over_time(X, labels, by=np.arange(60) % 5).values > 0.9
     array([False, False,  True])
     """
+    from joblib import effective_n_jobs
+
     task = prepare(trials, labels, by, over_time=True)
     _check_metric(task, metric)
     n_times = task.X.shape[2]
     work = partial(_at_one_time, task=task, estimator=estimator, metric=metric, generalise=generalise)
-    outputs = parallel_map(work, range(n_times), n_jobs=n_jobs, description="time points")
+    outputs = parallel_map(work, range(n_times), n_jobs=effective_n_jobs(None), description="time points")
     tested = np.concatenate([fold.test for fold in task.folds])
     per_trial = np.stack([own for own, _ in outputs], axis=1)[tested]
     labels_tested = task.labels[tested]
@@ -168,12 +170,10 @@ def _placements(is_positive: NDArray, scores: NDArray) -> NDArray[np.float64]:
     -------
     array (n_trials, n_times)
     """
-    from scipy.stats import rankdata
-
     out = np.empty(scores.shape)
-    everyone = rankdata(scores, axis=1)
+    everyone = average_ranks(scores)
     for members, flip in ((is_positive, False), (~is_positive, True)):
-        below = (everyone[:, members] - rankdata(scores[:, members], axis=1)) / np.sum(~members)
+        below = (everyone[:, members] - average_ranks(scores[:, members])) / np.sum(~members)
         out[:, members] = 1.0 - below if flip else below
     return out.T
 

@@ -15,7 +15,7 @@ from brainalign.analysis.decoding.classify import DecodingResult
 from brainalign.analysis.decoding.inputs import column
 from brainalign.errors import DataError, LeakageError
 from brainalign.scoring.classification import balanced_accuracy, check_classes, confusion_matrix
-from brainalign.scoring.identification import similarity
+from brainalign.scoring.cosine import similarity
 from brainalign.scoring.resampling import mean_ci
 from brainalign.scoring.score import Score
 from brainalign.splits import Fold, check_disjoint, split_hash

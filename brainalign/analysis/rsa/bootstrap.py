@@ -151,7 +151,7 @@ def two_factor_variance(
     ``S/(S-1) v_s + C/(C-1) v_c - S C / ((S-1) (C-1)) (v_b - v_s - v_c)``
 
     removes the excess. It is at least either single-factor term and at most `by_both` (Schuett et al. 2023,
-    eLife 12, "Estimating the variance of model-performance estimates").
+    eLife 12).
 
     Examples
     --------

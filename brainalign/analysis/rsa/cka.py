@@ -20,7 +20,7 @@ def cka(X: ArrayLike, Y: ArrayLike, *, debiased: bool = False) -> float:
     Y : array (n_samples, n_features_y)
         Row i of both is the same sample.
     debiased : bool
-        Use the unbiased HSIC of Song et al. (2012, J. Mach. Learn. Res. 13, eq. 5). The plain value goes to 1 for
+        Use the unbiased HSIC of Song et al. (2012, J. Mach. Learn. Res. 13). The plain value goes to 1 for
         unrelated data with more features than samples; the debiased one to 0.
 
     Returns
@@ -31,7 +31,7 @@ def cka(X: ArrayLike, Y: ArrayLike, *, debiased: bool = False) -> float:
 
     References
     ----------
-    Kornblith et al. 2019, ICML, eq. 5.
+    Kornblith et al. 2019, ICML.
 
     Examples
     --------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.rdm import n_conditions
 from brainalign.errors import DataError, closest
+from brainalign.scoring.correlation import average_ranks
 
 __all__ = ["METHODS", "compare"]
 
@@ -53,11 +55,13 @@ def compare(
     rows, columns = _handle_nan(data.reshape(-1, data.shape[-1]), np.atleast_2d(models), method, nan)
     if method in ("kendall_a", "kendall_b"):
         table = _kendall(rows, columns, method)
+    elif method == "whitened_cosine":
+        table = _whitened_cosine(rows, columns)
     elif method == "rho_a":
         n_pairs = rows.shape[1]
         table = 12 * _centred_ranks(rows) @ _centred_ranks(columns).T / (n_pairs**3 - n_pairs)
     else:
-        table = _unit(_transform(rows, method)) @ _unit(_transform(columns, method)).T
+        table = _cosine(_transform(rows, method), _transform(columns, method))
     return table.reshape(data.shape[:-1] + models.shape[:-1])
 
 
@@ -81,9 +85,7 @@ def _handle_nan(rows: NDArray, columns: NDArray, method: str, nan: str) -> tuple
 def _transform(rows: NDArray, method: str) -> NDArray:
     if method == "pearson":
         return _centred(rows)
-    if method == "spearman":
-        return _centred_ranks(rows)
-    return _double_centred(rows) if method == "whitened_cosine" else rows
+    return _centred_ranks(rows) if method == "spearman" else rows
 
 
 def _centred(rows: NDArray) -> NDArray:
@@ -93,24 +95,39 @@ def _centred(rows: NDArray) -> NDArray:
 
 
 def _centred_ranks(rows: NDArray) -> NDArray:
-    from scipy.stats import rankdata
-
-    return rankdata(rows, axis=1) - (rows.shape[1] + 1) / 2
+    return average_ranks(rows) - (rows.shape[1] + 1) / 2
 
 
-def _double_centred(rows: NDArray) -> NDArray:
-    """Gram matrices of the centred patterns behind squared distances, ``-H D H / 2``, flattened."""
-    from brainalign.analysis.rsa.rdm import to_square
+def _whitened_cosine(rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
+    """Cosines of the double-centred matrices ``-H D H / 2``, which are never formed.
 
-    square = to_square(rows)
-    mean = square.mean(axis=-1, keepdims=True)
-    gram = mean + np.swapaxes(mean, -1, -2) - square - mean.mean(axis=-2, keepdims=True)
-    return 0.5 * gram.reshape(len(rows), -1)
+    With condensed distances d, sums r over the rows of D and s over all of it, four times the inner product of two
+    such matrices is ``2 d.d' - 2 r.r' / n + s s' / n**2``.
+    """
+    from scipy.sparse import csr_array
+
+    n, n_pairs = n_conditions(rows.shape[1]), rows.shape[1]
+    ends = np.column_stack(np.triu_indices(n, 1)).ravel()
+    member = csr_array((np.ones(2 * n_pairs), ends, 2 * np.arange(n_pairs + 1)), shape=(n_pairs, n))
+    sums = [member.T @ side.T for side in (rows, columns)]  # (n, n_rdms)
+
+    norms = []
+    for d, row_sums in zip((rows, columns), sums):
+        squares = 2 * np.einsum("ij,ij->i", d, d) - 2 / n * np.sum(row_sums**2, axis=0) + (row_sums.sum(0) / n) ** 2
+        norms.append(np.sqrt(np.maximum(squares, 0.0)))
+    scale = np.outer(*norms)
+    totals = np.outer(sums[0].sum(axis=0), sums[1].sum(axis=0))
+    products = 2 * rows @ columns.T - 2 / n * sums[0].T @ sums[1] + totals / n**2
+    return _divide(products, scale)
 
 
-def _unit(rows: NDArray) -> NDArray:
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norm, out=np.full_like(rows, np.nan), where=norm > 0)
+def _cosine(rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
+    norms = [np.sqrt(np.einsum("ij,ij->i", side, side)) for side in (rows, columns)]
+    return _divide(rows @ columns.T, np.outer(*norms))
+
+
+def _divide(products: NDArray, scale: NDArray) -> NDArray[np.float64]:
+    return np.divide(products, scale, out=np.full_like(products, np.nan), where=scale > 0)
 
 
 def _kendall(rows: NDArray, columns: NDArray, method: str) -> NDArray[np.float64]:

@@ -71,11 +71,13 @@ def rdm(
             raise DataError(f"metric {metric!r} takes no noise_precision", fix="metric='mahalanobis' or 'crossnobis'")
         patterns = _whiten(patterns, np.asarray(noise_precision, dtype=patterns.dtype))
     if metric == "crossnobis":
-        return _crossnobis(_cells(patterns, labels, groups))
+        if labels is None or groups is None:
+            raise DataError("crossnobis needs labels and groups", fix="pass the condition and run of every pattern")
+        return _crossnobis(patterns, labels, groups)
     if groups is not None:
         raise DataError(f"metric {metric!r} takes no groups", fix="metric='crossnobis', or leave groups out")
     if labels is not None:
-        patterns = _cells(patterns, labels, np.zeros(len(labels)))[..., 0, :, :]
+        patterns = _means(patterns, np.unique(labels, return_inverse=True)[1])
     if metric in ("correlation", "cosine"):
         return _angular(patterns, centre=metric == "correlation")
     centred = patterns - patterns.mean(axis=-2, keepdims=True)
@@ -175,26 +177,14 @@ def _patterns(X: Any, labels: Any, groups: Any) -> tuple[NDArray, NDArray | None
     return values, keys[0], keys[1]
 
 
-def _cells(patterns: NDArray, labels: NDArray | None, groups: NDArray | None) -> NDArray:
-    """Mean pattern of every group and condition: (..., n_groups, n_conditions, n_features)."""
-    if labels is None or groups is None:
-        raise DataError("crossnobis needs labels and groups", fix="pass the condition and the run of every pattern")
-    names, condition = np.unique(labels, return_inverse=True)
-    group_names, group = np.unique(groups, return_inverse=True)
-    cell = group * len(names) + condition
-    counts = np.bincount(cell, minlength=len(names) * len(group_names))
-    if not counts.all():
-        empty = [(str(names[c % len(names)]), str(group_names[c // len(names)])) for c in np.flatnonzero(counts == 0)]
-        raise DataError(
-            f"{len(empty)} empty cells of (condition, group): {empty[:5]}",
-            expected="every condition in every group",
-            fix="drop these conditions or groups, or merge groups",
-        )
-    order = np.argsort(cell, kind="stable")
-    starts = np.cumsum(counts) - counts
-    sums = np.add.reduceat(patterns[..., order, :], starts, axis=-2)
-    means = sums / counts[:, None].astype(patterns.dtype)
-    return means.reshape(*patterns.shape[:-2], len(group_names), len(names), patterns.shape[-1])
+def _means(patterns: NDArray, codes: NDArray) -> NDArray:
+    """Mean pattern of every code 0, 1, ...: (..., n_codes, n_features)."""
+    counts = np.bincount(codes)
+    ordered = patterns[..., np.argsort(codes, kind="stable"), :]
+    if np.all(counts == 1):
+        return ordered
+    sums = np.add.reduceat(ordered, np.cumsum(counts) - counts, axis=-2)
+    return sums / counts[:, None].astype(patterns.dtype)
 
 
 def _whiten(patterns: NDArray, precision: NDArray) -> NDArray:
@@ -210,17 +200,32 @@ def _whiten(patterns: NDArray, precision: NDArray) -> NDArray:
         raise DataError("noise_precision is not positive definite", fix="shrink the covariance") from error
 
 
-def _crossnobis(cells: NDArray) -> NDArray:
-    n_groups, n_features = cells.shape[-3], cells.shape[-1]
+def _crossnobis(patterns: NDArray, labels: NDArray, groups: NDArray) -> NDArray:
+    """Go through the groups one by one, so that no more than two mean patterns per condition are in memory."""
+    names, condition = np.unique(labels, return_inverse=True)
+    group_names, group = np.unique(groups, return_inverse=True)
+    n_groups, n_features = len(group_names), patterns.shape[-1]
     if n_groups < 2:
         raise DataError("crossnobis cross-validates over groups", expected="at least 2 groups", found=n_groups)
-    # Each group's mean pattern cancels in every distance.
-    cells = cells - cells.mean(axis=-2, keepdims=True)
-    total = cells.sum(axis=-3)
-    gram = total @ np.swapaxes(total, -1, -2)
-    for group in range(n_groups):
-        one = cells[..., group, :, :]
-        gram -= one @ np.swapaxes(one, -1, -2)
+    counts = np.zeros((n_groups, len(names)), dtype=int)
+    np.add.at(counts, (group, condition), 1)
+    if not counts.all():
+        empty = [(str(names[c]), str(group_names[g])) for g, c in np.argwhere(counts == 0)]
+        raise DataError(
+            f"{len(empty)} empty cells of (condition, group): {empty[:5]}",
+            expected="every condition in every group",
+            fix="drop these conditions or groups, or merge groups",
+        )
+    total: NDArray = np.zeros((), dtype=patterns.dtype)
+    gram: NDArray = np.zeros((), dtype=patterns.dtype)
+    for one in range(n_groups):
+        rows = np.flatnonzero(group == one)
+        means = _means(patterns[..., rows, :], condition[rows])
+        # The mean pattern of a group cancels in every distance.
+        means -= means.mean(axis=-2, keepdims=True)
+        total = total + means
+        gram = gram - means @ np.swapaxes(means, -1, -2)
+    gram = gram + total @ np.swapaxes(total, -1, -2)
     return _pair_distances(gram) / (n_groups * (n_groups - 1) * n_features)
 
 

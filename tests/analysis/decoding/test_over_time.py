@@ -88,8 +88,8 @@ def test_trials_bring_times_and_workers_change_nothing() -> None:
     table = pd.DataFrame({"stimulus_id": np.arange(80).astype(str), "label": LABELS})
     trials = Trials(planted(5), table, times=np.linspace(-0.1, 0.4, 6))
     serial = decode_over_time(trials, "label", by="stimulus_id")
-    with joblib.parallel_config(backend="threading"):
-        parallel = decode_over_time(trials, "label", by="stimulus_id", n_jobs=2)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        parallel = decode_over_time(trials, "label", by="stimulus_id")
     np.testing.assert_array_equal(serial.values, parallel.values)
     np.testing.assert_array_equal(serial.low, parallel.low)
     np.testing.assert_allclose(serial.times, np.linspace(-0.1, 0.4, 6))
