@@ -263,7 +263,7 @@ def loo_moments(made: Decomposition, Y: Any, products: Any, alphas: Any) -> Mome
 
 
 def _residual_sums(left: Any, inner: Any, outside: Any, share: Any, Y: Any) -> Any:
-    """Sums over samples of the residuals ``share * (outside + left inner)``, and of their products with Y and itself."""
+    """Sums over samples of the residuals ``share * (outside + left inner)``, of them times Y, and of their squares."""
     xp = namespace(Y)
     sums = [0.0, 0.0, 0.0]
     for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=2**21):  # blocks that stay in the cache, summed in float64

@@ -57,7 +57,7 @@ def himalaya(backend: str, *, kernel: bool = False, batch: int | None = None) ->
         from himalaya.scoring import r2_score
 
         set_backend(backend)
-        params = {"score_func": r2_score, "n_targets_batch": batch}
+        params = {"score_func": r2_score, "n_targets_batch": batch, "n_targets_batch_refit": batch}
 
         def fit(data: Arrays) -> Arrays:
             estimator = KernelRidgeCV if kernel else RidgeCV
