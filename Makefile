@@ -1,7 +1,8 @@
 # make demo      the main job on the embedded default, offline after installation; ends in an HTML report
 # make test      the suite, under ten minutes on two cores        make test-all  with the slow tests
 # make lint      ruff and mypy                                    make bench     beside the peers
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 OUT    ?= runs/demo
@@ -9,7 +10,7 @@ OUT    ?= runs/demo
 .PHONY: demo test test-all lint bench clean
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@test -n "$(PYTHON)" || (echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1)
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
