@@ -50,9 +50,7 @@ CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
-    "LinearEncoder-plain": Case(
-        lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True
-    ),
+    "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
 }
 
 

@@ -127,15 +127,8 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             X = X.average("stimulus_id")
             ids, X = X.stimulus_ids, X.matrix()
         X = as_features(self, X, reset=False)
-        shaped = {
-            name: values.reshape(len(X), *self.target_shapes_[name])
-            for name, values in self._predict(X).items()
-        }
-        made = (
-            shaped
-            if ids is None
-            else {name: self._as_latents(one, ids, name) for name, one in shaped.items()}
-        )
+        shaped = {name: values.reshape(len(X), *self.target_shapes_[name]) for name, values in self._predict(X).items()}
+        made = shaped if ids is None else {name: self._as_latents(one, ids, name) for name, one in shaped.items()}
         return made["latents"] if self._single else made
 
     def _as_latents(self, values: np.ndarray, ids: np.ndarray, name: str) -> Latents:
@@ -173,9 +166,7 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             if is_latents(guess):
                 truth, guess = truth.at(guess.ids), guess.values
             guess = guess.reshape(len(guess), -1)
-            scores.append(
-                pearson(as_targets(np.reshape(truth, (len(truth), -1)), n_samples=len(guess)), guess)
-            )
+            scores.append(pearson(as_targets(np.reshape(truth, (len(truth), -1)), n_samples=len(guess)), guess))
         return mean_over_targets(np.concatenate(scores))[0]
 
     # -- disk ---------------------------------------------------------------------------------------------------

@@ -101,15 +101,12 @@ class LinearEncoder(Encoder):
         return {name: fit.predict(X) for name, fit in self.fits_.items()}
 
     def _state(self) -> dict[str, np.ndarray]:
-        return {
-            f"{name}/{part}": value for name, fit in self.fits_.items() for part, value in vars(fit).items()
-        }
+        return {f"{name}/{part}": value for name, fit in self.fits_.items() for part, value in vars(fit).items()}
 
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
         parts = [field.name for field in fields(RidgeFit)]
         self.fits_ = {
-            name: RidgeFit(**{part: state[f"{name}/{part}"] for part in parts})
-            for name in self.target_shapes_
+            name: RidgeFit(**{part: state[f"{name}/{part}"] for part in parts}) for name in self.target_shapes_
         }
         n_flat = {name: int(np.prod(shape, dtype=int)) for name, shape in self.target_shapes_.items()}
         for name, fit in self.fits_.items():

@@ -79,9 +79,7 @@ class Provenance:
         n_times = None if trials.times is None else len(trials.times)
         units = tuple(trials.units["name"])
         if units != self.units or n_times != self.n_times:
-            differing = next(
-                (pair for pair in zip(self.units, units, strict=False) if pair[0] != pair[1]), None
-            )
+            differing = next((pair for pair in zip(self.units, units, strict=False) if pair[0] != pair[1]), None)
             raise DataError(
                 "these trials have other units or times than those fitted on",
                 expected=f"{len(self.units)} units, {self.n_times} times",

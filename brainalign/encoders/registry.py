@@ -46,7 +46,5 @@ def encoder_class(name: Any, *, path: str | PathLike[str] | None = None) -> type
         return _registered[name]
     if name not in ENCODERS:
         known = sorted([*ENCODERS, *_registered])
-        raise DataError(
-            f"unknown encoder '{name}'.{closest(name, known)}", path=path, expected=known, found=name
-        )
+        raise DataError(f"unknown encoder '{name}'.{closest(name, known)}", path=path, expected=known, found=name)
     return getattr(import_module(ENCODERS[name]), name)

@@ -20,20 +20,14 @@ def data(n_samples: int = 80, n_features: int = 10, shape: tuple[int, ...] = (4,
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_samples, n_features)) * np.linspace(0.5, 30, n_features) + 5
     coef = rng.standard_normal((n_features, int(np.prod(shape)))) / np.linspace(0.5, 30, n_features)[:, None]
-    Y = (
-        X @ coef
-        + noise * rng.standard_normal((n_samples, coef.shape[1])) * np.linspace(0.5, 4, coef.shape[1])
-        + 2
-    )
+    Y = X @ coef + noise * rng.standard_normal((n_samples, coef.shape[1])) * np.linspace(0.5, 4, coef.shape[1]) + 2
     return X, Y.reshape(n_samples, *shape)
 
 
 @pytest.fixture(scope="module")
 def subject():
     rng = np.random.default_rng(0)
-    latents = Latents(
-        rng.standard_normal((200, 8)), [f"s{i}" for i in range(200)], space="toy", meta={"model": "m"}
-    )
+    latents = Latents(rng.standard_normal((200, 8)), [f"s{i}" for i in range(200)], space="toy", meta={"model": "m"})
     trials, _ = simulate_subject(latents, seed=0, n_repetitions=3, drift=0.0)
     return latents, *split(trials, test_size=0.25, seed=0)
 
@@ -139,9 +133,7 @@ def test_the_design_is_decomposed_once_for_all_targets(monkeypatch):
 
     calls = []
     plan = linear.plan_ridge
-    monkeypatch.setattr(
-        linear, "plan_ridge", lambda *args, **options: calls.append(1) or plan(*args, **options)
-    )
+    monkeypatch.setattr(linear, "plan_ridge", lambda *args, **options: calls.append(1) or plan(*args, **options))
     X, Y = data()
     LinearEncoder().fit(X, dict.fromkeys("abc", Y))
     assert len(calls) == 1
