@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
 
-__all__ = ["BrainalignError", "DataError", "LeakageError", "SpecError", "closest"]
+__all__ = ["BrainalignError", "DataError", "LeakageError", "SpecError", "closest", "unknown"]
 
 
 class BrainalignError(Exception):
@@ -70,3 +70,27 @@ def closest(name: str, known: Iterable[str]) -> str:
     """
     match = get_close_matches(str(name), [str(candidate) for candidate in known], n=1, cutoff=0.5)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def unknown(
+    what: str,
+    name: object,
+    known: Iterable[object],
+    *,
+    path: str | PathLike[str] | None = None,
+    fix: str = "choose one of those expected",
+) -> DataError:
+    """The error for a name that does not exist: the names that do, and the nearest to the one asked for.
+
+    Examples
+    --------
+    >>> print(unknown("region", "FFB", ["V1", "FFA"]))
+    unknown region 'FFB'. Did you mean 'FFA'?
+      expected: one of ['V1', 'FFA']
+      found: 'FFB'
+      mend: choose one of those expected
+    """
+    names = list(known)
+    listed = f"one of {names[:20]}{' ...' if len(names) > 20 else ''}"
+    hint = closest(str(name), map(str, names))
+    return DataError(f"unknown {what} '{name}'.{hint}", path=path, expected=listed, found=repr(name), fix=fix)

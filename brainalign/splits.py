@@ -247,7 +247,10 @@ def split(
         fold = _fold(trials.stimulus_ids, np.flatnonzero(values == "test"), by, np.flatnonzero(values == "train"))
         if not fold.train.size or not fold.test.size:
             raise DataError(
-                "no train or no test trials", expected="'train' and 'test' in the split column", found=set(values)
+                "no train or no test trials",
+                expected="'train' and 'test' in the split column",
+                found=sorted({str(value) for value in values}),
+                fix="split by 'stimulus_id', or write both values into the column",
             )
         check_disjoint(trials.stimulus_ids[fold.train], trials.stimulus_ids[fold.test])
     else:

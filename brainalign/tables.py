@@ -108,7 +108,12 @@ def select_rows(table: pd.DataFrame, selector: Any, *, what: str) -> np.ndarray:
     else:
         raise DataError(f"{what} selector is neither query, mask nor row numbers", found=mask.dtype)
     if rows.size == 0:
-        raise DataError(f"{what} selection {_short(selector)} is empty", expected=_values_seen(table, selector))
+        raise DataError(
+            f"{what} selection {_short(selector)} is empty",
+            expected=_values_seen(table, selector) or "at least one row",
+            found=f"0 of {len(table)} rows",
+            fix="ask for values that the table holds",
+        )
     return rows
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError, closest
+from brainalign.loaders.damage import absent, damaged
 
 __all__ = ["open_hdf5", "read_mat", "read_npz"]
-
-_AGAIN = "download or copy the file again"
 
 
 def read_mat(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, Any]:
@@ -31,18 +30,9 @@ def read_mat(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, Any]:
     try:
         content = loadmat(path)
     except FileNotFoundError as error:
-        raise DataError("no such file", path=path) from error
-    except (
-        MatReadError,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        raise DataError(f"not a readable MATLAB file: {error}", path=path, fix=_AGAIN) from error
+        raise absent(path, "a MATLAB file") from error
+    except (MatReadError, OSError, ValueError, TypeError, LookupError, zlib.error, NotImplementedError) as error:
+        raise damaged(path, "a readable MATLAB file", error) from error
     _need(content, keys, path)
     return {key: content[key] for key in keys}
 
@@ -60,11 +50,11 @@ def read_npz(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, np.nda
             _need(content, keys, path)
             return {key: content[key] for key in keys}
     except FileNotFoundError as error:
-        raise DataError("no such file", path=path) from error
+        raise absent(path, "an NPZ file") from error
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"not a readable NPZ file: {error}", path=path, fix=_AGAIN) from error
+        raise damaged(path, "a readable NPZ file", error) from error
 
 
 def open_hdf5(path: str | PathLike[str]) -> Any:
@@ -80,13 +70,15 @@ def open_hdf5(path: str | PathLike[str]) -> Any:
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError as error:
-        raise DataError("no such file", path=path) from error
+        raise absent(path, "an HDF5 file") from error
     except OSError as error:
-        raise DataError(f"not a readable HDF5 file: {error}", path=path, fix=_AGAIN) from error
+        raise damaged(path, "a readable HDF5 file", error) from error
     foreign = [name for name in file if isinstance(file.get(name, getlink=True), h5py.ExternalLink)]
     if foreign:
         file.close()
-        raise DataError("this HDF5 file links to another file", path=path, found=foreign[:5], fix="copy the data in")
+        fix = "copy the data into this file"
+        what = "this HDF5 file links to another file"
+        raise DataError(what, path=path, expected="data within", found=foreign[:5], fix=fix)
     return file
 
 
@@ -97,6 +89,7 @@ def _need(content: Any, keys: Sequence[str], path: str | PathLike[str]) -> None:
         raise DataError(
             f"no variable '{missing[0]}' in this file.{closest(missing[0], known)}",
             path=path,
-            expected=keys,
+            expected=list(keys),
             found=known,
+            fix="take the file of the release that the loader reads, or rename the variable",
         )

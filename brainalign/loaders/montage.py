@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, closest, unknown
 from brainalign.loaders.events import read_table
 
 __all__ = ["attach_regions", "bipolar_pairs", "clean_names", "positions_of_names", "rereference"]
@@ -65,14 +65,9 @@ def positions_of_names(wanted: Sequence[str], known: Sequence[str], *, path: Any
     """
     places = {name: place for place, name in enumerate(known)}
     cleaned = clean_names(wanted)
-    unknown = [name for name in cleaned if name not in places]
-    if unknown:
-        raise DataError(
-            f"unknown channel '{unknown[0]}'.{closest(unknown[0], known)}",
-            path=path,
-            expected=f"names among {list(known[:8])}{' ...' if len(known) > 8 else ''}",
-            found=unknown[:5],
-        )
+    for name in cleaned:
+        if name not in places:
+            raise unknown("channel", name, known, path=path)
     return [places[name] for name in cleaned]
 
 

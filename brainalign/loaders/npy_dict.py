@@ -301,7 +301,8 @@ class _Machine:
         role = _ALLOWED.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
         if role is None:
             known = sorted({f"{where}.{what}" for where, what in _ALLOWED})
-            raise self._refusal(f"the file asks for '{module}.{name}', which is not data", expected=known)
+            asked = f"{module}.{name}"
+            raise self._refusal(f"the file asks for '{asked}', which is not data", expected=known, found=asked)
         self._push(_Name(role))
 
     def _reduce(self) -> None:

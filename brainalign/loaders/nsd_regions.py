@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
 from brainalign.loaders.regions import read_labels
 from brainalign.loaders.released import agree
@@ -56,7 +56,7 @@ def nsd_units(
         check_same_grid(image, reference, what="region file")
         families[name] = _Family(name, read_volume(image), _names(root, name, subject), path)
     rois = [roi] if isinstance(roi, str) else list(roi)
-    masks = {name: _region(name, families) for name in rois}
+    masks = {name: _region(name, families, path=files[next(iter(files))].parent) for name in rois}
     inside = np.logical_or.reduce(list(masks.values()))
     if rois == ["nsdgeneral"]:
         expected = spec.fact("nsdgeneral_voxels", subject)
@@ -95,7 +95,7 @@ def _names(root: Path, family: str, subject: Name) -> dict[int, str]:
     return dict(enumerate(_LABELS.get(family, []), start=1))
 
 
-def _region(name: str, families: dict[str, _Family]) -> np.ndarray:
+def _region(name: str, families: dict[str, _Family], *, path: Path) -> np.ndarray:
     if name in families:
         return families[name].numbers > 0
     for family in families.values():
@@ -105,4 +105,4 @@ def _region(name: str, families: dict[str, _Family]) -> np.ndarray:
     labels = {label for family in families.values() for label in family.labels if label}
     halves = {label[:-1] for label in labels if {label[:-1] + "v", label[:-1] + "d"} <= labels}
     every = sorted({*families, *labels, *halves})
-    raise DataError(f"unknown region '{name}'.{closest(name, every)}", expected=every, found=name)
+    raise unknown("region", name, every, path=path)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.events import read_table
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
 from brainalign.spaces import VolumeSpace
@@ -73,7 +73,7 @@ def volume_units(
         inside = codes != 0
     rois = np.asarray([NO_ROI, *names.values()], dtype=object)[codes]
     if roi is not None:
-        inside = inside & choose_rois(rois, roi, list(names.values()))
+        inside = inside & choose_rois(rois, roi, list(names.values()), path=_path(atlas))
     _need_voxels(inside, "mask and atlas together", atlas)
     return inside, space.units(inside).assign(roi=rois[inside])
 
@@ -113,7 +113,7 @@ def name_codes(values: np.ndarray, labels: Any, *, path: Any = None) -> tuple[np
     return numbers, {number + 1: known[code] for number, code in enumerate(named)}
 
 
-def choose_rois(rois: np.ndarray, wanted: str | Sequence[str], known: Sequence[str]) -> np.ndarray:
+def choose_rois(rois: np.ndarray, wanted: str | Sequence[str], known: Sequence[str], *, path: Any = None) -> np.ndarray:
     """Boolean array of the entries of `rois` that are among those wanted.
 
     Raises
@@ -124,8 +124,7 @@ def choose_rois(rois: np.ndarray, wanted: str | Sequence[str], known: Sequence[s
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in known:
-            listed = ", ".join(sorted(set(known))[:20])
-            raise DataError(f"unknown region '{name}'.{closest(name, known)}", expected=f"one of: {listed}", found=name)
+            raise unknown("region", name, sorted(set(known)), path=path)
     return np.isin(rois.astype(str), names)
 
 

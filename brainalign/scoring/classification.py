@@ -51,7 +51,12 @@ def check_classes(labels: ArrayLike, classes: Sequence | None = None, *, where: 
             fix="drop the class, or split so that each part holds every class",
         )
     if len(wanted) < 2:
-        raise DataError(f"{where} holds a single class", expected="two or more", found=[str(c) for c in wanted])
+        raise DataError(
+            f"{where} holds a single class",
+            expected="two or more",
+            found=[str(c) for c in wanted],
+            fix="take trials of two classes, or another column as labels",
+        )
     return wanted
 
 

@@ -138,7 +138,13 @@ class DatasetSpec(Record):
             return cls.model_validate(content)
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors()[:5]]
-            raise SpecError("not a valid dataset spec", path=path, found="; ".join(lines)) from error
+            raise SpecError(
+                "not a valid dataset spec",
+                path=path,
+                expected="the fields of DatasetSpec",
+                found="; ".join(lines),
+                fix="correct these fields; the specs of list_specs() are examples",
+            ) from error
 
     def statements(self) -> Iterator[Sourced]:
         """Every statement of the spec that carries a source and a confidence."""
@@ -166,6 +172,7 @@ class DatasetSpec(Record):
             f"{self.id} has no subject {name!r}.{closest(str(name), map(str, self.subjects))}",
             expected=list(self.subjects),
             found=name,
+            fix="name one of these; your own spec may list others",
         )
 
     def values(self, placeholder: str, subject: Name | None = None) -> tuple[Name, ...]:

@@ -127,6 +127,7 @@ def _keep_named(table: pd.DataFrame, event_id: Any, recording: Recording) -> pd.
                 path=recording.path,
                 expected="each name in event_id to occur",
                 found=known[:12],
+                fix="leave it out of event_id, or correct the name or code",
             )
     return table[labels.isin([str(name) for name in event_id])].reset_index(drop=True)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import first_line
 from brainalign.loaders.montage import attach_regions, clean_names
 from brainalign.spaces import SensorSpace
 from brainalign.specs import resolve_inside
@@ -81,9 +82,10 @@ def _plain_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        fix = "convert the release again; pickled files are not read"
-        raise DataError(f"cannot open the array: {reason}", path=path, expected="a whole .npy", fix=fix) from error
+        fix, expected = "convert the release again; pickled files are not read", "a whole .npy of numbers"
+        raise DataError(
+            "cannot open the array", path=path, expected=expected, found=first_line(error), fix=fix
+        ) from error
 
 
 def _plain_info(path: Path) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""What is said of files that are absent or damaged: the same words in every loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from brainalign.errors import DataError
+
+__all__ = ["AGAIN", "absent", "damaged", "first_line"]
+
+AGAIN = "download or copy the file again"
+
+
+def absent(path: Any, expected: str = "a file") -> DataError:
+    """The error for a file that is not there."""
+    found = "a folder" if Path(path).is_dir() else "nothing"
+    return DataError("no such file", path=path, expected=expected, found=found, fix="check the path, or " + AGAIN)
+
+
+def damaged(path: Any, expected: str, error: BaseException) -> DataError:
+    """The error for a file on which its reader failed."""
+    return DataError(f"not {expected}, or damaged", path=path, expected=expected, found=first_line(error), fix=AGAIN)
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of what a reader raised."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".removesuffix(": ")
