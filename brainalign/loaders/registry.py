@@ -29,6 +29,7 @@ _LOADERS = {
     "moabb": "brainalign.loaders.ephys_datasets:load_bci_iv_2a",
     "nsd": "brainalign.loaders.nsd:load_nsd",
     "podcast_ecog": "brainalign.loaders.ephys_datasets:load_podcast_ecog",
+    "spikes_reaching": "brainalign.loaders.spikes_reaching:load_spikes_reaching",
     "simulated": "brainalign.loaders.simulated:load_simulated",
     "things_eeg2": "brainalign.loaders.things_eeg:load_things_eeg2",
     "things_fmri": "brainalign.loaders.things_fmri:load_things_fmri",

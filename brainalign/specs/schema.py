@@ -13,14 +13,15 @@ from brainalign.specs.safe import check_relative
 __all__ = ["Access", "ArrayEntry", "Fact", "FileEntry", "KnownIssue", "Roi", "Sourced", "SplitRule"]
 
 Confidence = Literal["verified", "paper", "unverified"]
-Modality = Literal["fmri", "eeg", "meg", "ieeg", "simulated"]
+Modality = Literal["fmri", "eeg", "meg", "ieeg", "spikes", "simulated"]
 FileFormat = Literal[
     "nifti", "hdf5", "mat", "npy", "npz", "npy_dict", "pickle", "csv", "tsv", "text", "json", "fif", "edf", "gdf",
     "brainvision", "ctf", "image", "folder",
 ]  # fmt: skip
 LoaderKind = Literal[
     "nsd", "bold5000", "things_fmri", "things_eeg2", "things_meg", "kay2008", "haxby", "miyawaki2008", "fmri",
-    "ephys", "ephys_bids", "moabb", "podcast_ecog", "du_in", "digits69", "images92", "simulated",
+    "ephys", "ephys_bids", "moabb", "podcast_ecog", "du_in", "digits69", "images92", "spikes_reaching",
+    "simulated",
 ]  # fmt: skip
 Name = int | str  # of a subject, session, run
 Scalar = bool | int | float | str

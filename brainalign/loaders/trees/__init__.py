@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, SpecError
-from brainalign.loaders.trees import ephys, fmri
+from brainalign.loaders.trees import ephys, fmri, spikes
 from brainalign.loaders.trees.planting import Planting
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import FactValue, Name
@@ -32,6 +32,7 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "du_in": ephys.plant_du_in,
     "ephys": ephys.plant_meg_sample,
     "ephys_bids": ephys.plant_ieeg_bids,
+    "spikes_reaching": spikes.plant_spikes_reaching,
 }
 
 
