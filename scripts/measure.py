@@ -1,0 +1,81 @@
+"""Run the shipped experiments and put their headline scores into the README, with the date and the machine class.
+
+    python scripts/measure.py [--out runs/measure] [--readme README.md]
+
+Real recordings are found through BRAINALIGN_DATA; an experiment whose recording is absent is left out, by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from brainalign.errors import DataError
+from brainalign.experiment import run_experiment
+from brainalign.scoring.score import Score
+
+HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+SHOWN = {
+    "digits69": {
+        "six_or_nine/accuracy": "fMRI, V1-V3: six or nine?",
+        "identify/pixels/two-way": "fMRI, V1-V3: which of two pictures, from predicted pixels",
+        "identify/pixels/two-way within": "the same, two pictures of one class",
+    },
+    "haxby_category": {
+        "category/accuracy": "fMRI, one slice: which of eight categories",
+        "zero_shot/accuracy": "the same, which of two categories that were never trained on",
+    },
+    "images92": {
+        "geometry/EVC/pixels": "fMRI, 15 people: geometry of early visual cortex, pixels",
+        "geometry/IT/efficientnet blocks.5": "geometry of IT, the best of 7 layers of EfficientNet-lite",
+    },
+    "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
+}
+
+
+def main() -> int:
+    """Run, print the table, and write it between the markers of the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/measure"))
+    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    options = parser.parse_args()
+    rows = []
+    for name, wanted in SHOWN.items():
+        try:
+            scores = run_experiment(HERE / "experiments" / f"{name}.yaml", out=options.out / name).scores
+        except DataError as error:
+            print(f"{name} left out: {error.what}", file=sys.stderr)
+            continue
+        rows += [_row(name, told, scores[score]) for score, told in wanted.items()]
+    if not rows:
+        print("no recording found: set BRAINALIGN_DATA", file=sys.stderr)
+        return 1
+    table = "\n".join(
+        [_caption(), "", "| what | value [95 %] | chance | ceiling | n | experiment |", "|" + "---|" * 6, *rows]
+    )
+    print(table)
+    text = options.readme.read_text()
+    before, rest = text.split(BEGIN)
+    options.readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    return 0
+
+
+def _row(name: str, told: str, score: Score) -> str:
+    ceiling = "–" if score.ceiling is None else f"{score.ceiling:.2f}"
+    value = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+    return f"| {told} | {value} | {score.chance:.3g} | {ceiling} | {score.n} | `{name}` |"
+
+
+def _caption() -> str:
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
+    return f"Made by `python scripts/measure.py` on {datetime.now(UTC):%Y-%m-%d} ({machine}) from public recordings."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
