@@ -1,5 +1,9 @@
 """Voxelwise models: latents of stimuli to the responses of voxels and channels."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from brainalign.voxelwise.plan import RidgeFit, RidgePlan, plan_ridge
 from brainalign.voxelwise.receptive_fields import FactorisedReceptiveField
 from brainalign.voxelwise.ridge import Ridge
@@ -8,6 +12,7 @@ from brainalign.voxelwise.solvers import ridge_coef
 
 __all__ = [
     "FactorisedReceptiveField",
+    "ROIQueryEncoder",
     "Ridge",
     "RidgeFit",
     "RidgePlan",
@@ -16,3 +21,11 @@ __all__ = [
     "ridge_coef",
     "score_predictions",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ROIQueryEncoder":  # needs torch, which takes seconds to import
+        from brainalign.voxelwise.roi_query import ROIQueryEncoder
+
+        return ROIQueryEncoder
+    raise AttributeError(f"module 'brainalign.voxelwise' has no attribute '{name}'")
