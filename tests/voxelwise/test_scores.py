@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from brainalign.errors import DataError
+from brainalign.scoring.resampling import bootstrap_weights
 from brainalign.spaces import VolumeSpace
 from brainalign.trials import Trials
 from brainalign.voxelwise import UnitScores, score_predictions
@@ -90,9 +91,13 @@ def test_constant_units_score_nan_and_stay_out_of_means():
     assert np.isfinite(scores.q[others]).all()
     assert scores.summary().value == pytest.approx(scores.r[others].mean())
     assert "1 constant left out" in scores.summary().how
+    assert scores.table()["why"].tolist() == ["", "", "", "the responses are constant", "", "", "", ""]
+    flat = signal.copy()
+    flat[:, 5] = -2.0
+    assert scores_of(trials, flat, n_permutations=0).table()["why"][5] == "the prediction is constant"
     trials.responses[:] = 1.5
     nothing = scores_of(trials, signal, n_permutations=20).summary()
-    assert nothing.value is None and nothing.why["value"] == "every unit is constant"
+    assert nothing.value is None and nothing.why["value"] == "every unit or its prediction is constant"
 
 
 def test_summary_of_an_area_and_its_interval():
@@ -121,7 +126,7 @@ def test_table_and_nifti_put_each_value_at_its_voxel(tmp_path):
     trials, signal = measured([2] * 15)
     scores = scores_of(trials, signal, n_permutations=0)
     table = scores.table()
-    assert list(table.columns[-6:]) == ["r", "r2", "ceiling", "r_normalised", "p", "q"]
+    assert list(table.columns[-8:]) == ["r", "r2", "ceiling", "r_normalised", "p", "q", "p_max", "why"]
     scores.to_nifti(tmp_path / "r.nii.gz")
     volume = nibabel.load(tmp_path / "r.nii.gz").get_fdata()
     for row in table.itertuples():
@@ -140,3 +145,102 @@ def test_one_stimulus_cannot_be_correlated_over():
     trials, signal = measured([5])
     with pytest.raises(DataError, match="scores need stimuli"):
         scores_of(trials, signal)
+
+
+# -- intervals ----------------------------------------------------------------------------------------------------
+
+
+def drawn_rows(n_stimuli: int, n_draws: int, seed: int) -> list[np.ndarray]:
+    """The stimuli of each bootstrap draw, written out one by one."""
+    weights = np.concatenate(list(bootstrap_weights(n_draws, n_stimuli, seed=seed))).astype(int)
+    return [np.repeat(np.arange(n_stimuli), row) for row in weights]
+
+
+def resampled(trials: Trials, rows: np.ndarray, guess: np.ndarray) -> UnitScores:
+    """Scores of a recording in which the drawn stimuli, and all their trials, stand as often as they were drawn."""
+    order, names = [], []
+    for number, row in enumerate(rows):
+        mine = np.flatnonzero(trials.stimulus_ids == f"s{row}")
+        order.append(mine)
+        names += [f"{number}"] * len(mine)
+    copy = Trials(trials.responses[np.concatenate(order)], pd.DataFrame({"stimulus_id": names}), trials.units)
+    return scores_of(copy, guess[rows], n_permutations=0)
+
+
+@pytest.mark.parametrize("value", ["r", "r2", "r_normalised"])
+def test_intervals_are_those_of_a_loop_over_resampled_recordings(value):
+    trials, signal = measured([3] * 12 + [1] * 4 + [2] * 8, seed=3)
+    guess = signal + 0.5
+    scores = scores_of(trials, guess, n_permutations=0)
+    draws = np.array(
+        [getattr(resampled(trials, rows, guess), value) for rows in drawn_rows(24, 80, seed=2)], dtype=float
+    )
+    low, high = scores.intervals(value, n_draws=80, seed=2)
+    expected = np.nanquantile(draws, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose([low, high], expected, atol=1e-9)
+    summary = scores.summary("roi == 'V1'", value=value, n_draws=80, seed=2)
+    v1 = (trials.units["roi"] == "V1").to_numpy() & ~np.isnan(getattr(scores, value))
+    assert summary.value == pytest.approx(getattr(scores, value)[v1].mean())
+    expected = np.quantile(np.nanmean(draws[:, v1], axis=1), [0.025, 0.975])
+    np.testing.assert_allclose([summary.low, summary.high], expected, atol=1e-9)
+
+
+def test_ceilings_of_summaries_are_of_the_measure():
+    trials, signal = measured([3] * 20)
+    scores = scores_of(trials, signal, n_permutations=0)
+    assert scores.summary().ceiling == pytest.approx(np.sqrt(scores.ceiling).mean())
+    assert scores.summary(value="r2").ceiling == pytest.approx(scores.ceiling.mean())
+    assert scores.summary(value="r_normalised").ceiling == 1.0
+
+
+def test_intervals_cover_the_true_correlation():
+    """r of two normal variables whose correlation is known, in 300 independent units."""
+    rng = np.random.default_rng(0)
+    true = 0.6
+    y = rng.standard_normal((80, 300))
+    guess = true * y + np.sqrt(1 - true**2) * rng.standard_normal(y.shape)
+    trials = Trials(y, pd.DataFrame({"stimulus_id": [f"s{row}" for row in range(80)]}))
+    low, high = scores_of(trials, guess, n_permutations=0).intervals(n_draws=500)
+    assert 0.89 < np.mean((low <= true) & (true <= high)) < 0.98
+
+
+def test_intervals_are_missing_where_scores_are():
+    trials, signal = measured([1] * 20)
+    trials.responses[:, 2] = 4.0
+    scores = scores_of(trials, signal, n_permutations=0)
+    low, high = scores.intervals("r2", n_draws=50)
+    assert np.isnan(low[2]) and np.isnan(high[2]) and np.isfinite(np.delete(low, 2)).all()
+    low, _ = scores.intervals("r_normalised", n_draws=50)
+    assert np.isnan(low).all()
+    summary = scores.summary(value="r_normalised", n_draws=50)
+    assert summary.value is None and summary.why["value"] == "no test stimulus was repeated"
+    with pytest.raises(DataError, match="'ceiling' has no bootstrap"):
+        scores.intervals("ceiling")
+
+
+def test_regions_have_a_score_each():
+    trials, signal = measured([2] * 20)
+    scores = scores_of(trials, signal, n_permutations=0)
+    regions = scores.by_region(n_draws=100)
+    assert list(regions) == ["V1", "V2"]
+    assert regions["V2"].value == pytest.approx(scores.r[1::2].mean())
+    assert regions["V2"].low == scores.summary("roi == 'V2'", n_draws=100).low
+    with pytest.raises(DataError, match="no units column 'rio'. Did you mean 'roi'"):
+        scores.by_region("rio")
+
+
+def test_plots_show_each_region_and_its_ceiling():
+    trials, signal = measured([2] * 20)
+    scores = scores_of(trials, signal, n_permutations=0)
+    ax = scores.plot()
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["V1", "V2"]
+    medians = [line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1]
+    for start in (0, 1):
+        assert np.median(scores.r[start::2]) in medians
+    heights = [path.get_paths()[0].vertices[0, 1] for path in ax.collections]
+    np.testing.assert_allclose(heights, [np.sqrt(scores.ceiling[start::2]).mean() for start in (0, 1)])
+    over_time = Trials(
+        np.stack([trials.responses] * 3, axis=2), trials.trials, trials.units, times=np.array([0.0, 0.1, 0.2])
+    )
+    ax = scores_of(over_time, np.repeat(signal, 3, axis=1), n_permutations=0).plot(value="r2")
+    assert len(ax.lines) == 9 and ax.get_xlabel() == "time (s)"
