@@ -1,144 +1,176 @@
 """Bootstrap of RDM comparisons over conditions, subjects or both, without ever resampling an RDM.
 
-A resample of conditions with multiplicities ``w`` gives the pair (i, j) the weight ``w_i w_j``; pairs of a condition
-with its own copy do not exist in the triangle and so have none. Every score, and the noise ceiling, follows from one
-weighted Gram matrix of all subjects and models.
+One object of resamples gives weights; scores and noise ceilings of every draw follow from one weighted Gram matrix of
+all subjects and models (see `brainalign.analysis.rsa.weighted`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from brainalign.analysis.rsa.rdm import n_conditions
+from brainalign.analysis.rsa.weighted import GRAM_METHODS, unit_gram, weighted_gram
+from brainalign.arrays import row_blocks
+from brainalign.errors import DataError
 from brainalign.scoring.ceilings import gram_ceilings
 from brainalign.scoring.resampling import bootstrap_weights
 
-__all__ = ["GRAM_METHODS", "bootstrap_scores", "two_factor_variance", "weighted_gram"]
+__all__ = [
+    "GRAM_METHODS",
+    "Resamples",
+    "bootstrap_scores",
+    "contrast_variance",
+    "scores_from_gram",
+    "two_factor_variance",
+]
 
-GRAM_METHODS = ("pearson", "cosine", "spearman", "rho_a")
 
-
-def weighted_gram(rdms: NDArray, method: str) -> Callable[[NDArray], NDArray]:
-    """A function of condition weights that returns the Gram matrix of the resampled, centred or ranked RDMs.
+@dataclass(frozen=True)
+class Resamples:
+    """How often each draw took each subject and each stimulus.
 
     Parameters
     ----------
-    rdms : array (n_rdms, n_pairs)
-    method : {"pearson", "cosine", "spearman", "rho_a"}
+    subjects : array (n_draws, n_subjects)
+    stimuli : array (n_draws, n_stimuli)
+        Multiplicities: whole numbers, zero for what a draw left out.
 
-    Returns
-    -------
-    callable
-        ``gram(w)`` with w (n_conditions,) is (n_rdms, n_rdms). For rho-a it is divided by the squared norm that
-        untied ranks have, so that its entries are the scores themselves.
+    Examples
+    --------
+    >>> Resamples.draw(100, n_subjects=5, n_stimuli=20, seed=0).stimuli.sum(axis=1)[:3]
+    array([20., 20., 20.])
     """
-    first, second = np.triu_indices(n_conditions(rdms.shape[1]), 1)
-    if method in ("spearman", "rho_a"):
-        ranks = _weighted_ranks(rdms)
 
-    def gram(w: NDArray) -> NDArray:
-        pair_weights = w[first] * w[second]
-        total = pair_weights.sum()
-        if method in ("spearman", "rho_a"):
-            # The mean rank of a replicated sample is known.
-            vectors = ranks(pair_weights) - (total + 1) / 2
-        elif method == "pearson":
-            vectors = rdms - (rdms @ pair_weights / total)[:, None]
-        else:
-            vectors = rdms
-        vectors = vectors * np.sqrt(pair_weights)
-        products = vectors @ vectors.T
-        return 12 * products / (total**3 - total) if method == "rho_a" else products
+    subjects: NDArray[np.float64]
+    stimuli: NDArray[np.float64]
 
-    return gram
+    @classmethod
+    def draw(cls, n_draws: int, *, n_subjects: int, n_stimuli: int, seed: int = 0) -> Resamples:
+        """Draw with replacement; the first draws are the same for every `n_draws`."""
+        subject_seed, stimulus_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+        subjects = list(bootstrap_weights(n_draws, n_subjects, seed=subject_seed))
+        stimuli = list(bootstrap_weights(n_draws, n_stimuli, seed=stimulus_seed))
+        return cls(np.concatenate(subjects), np.concatenate(stimuli))
+
+    @classmethod
+    def from_draws(cls, subjects: ArrayLike, stimuli: ArrayLike, *, n_subjects: int, n_stimuli: int) -> Resamples:
+        """From the numbers of the subjects and of the stimuli that each draw took, (n_draws, n_taken)."""
+        return cls(_multiplicities(subjects, n_subjects), _multiplicities(stimuli, n_stimuli))
 
 
-def _weighted_ranks(rdms: NDArray) -> Callable[[NDArray], NDArray]:
-    """Mean ranks of RDMs whose entries are replicated: (weight of all smaller entries) + (weight of ties + 1) / 2.
-
-    Sorting does not depend on the weights, so it is done once.
-    """
-    n_rdms, n_pairs = rdms.shape
-    order = np.argsort(rdms, axis=1)
-    values = np.take_along_axis(rdms, order, axis=1)
-    starts_group = np.ones(rdms.shape, dtype=bool)
-    starts_group[:, 1:] = values[:, 1:] != values[:, :-1]
-    position = np.broadcast_to(np.arange(n_pairs), rdms.shape)
-    group_start = np.maximum.accumulate(np.where(starts_group, position, 0), axis=1)
-    next_start = np.where(np.c_[starts_group[:, 1:], np.ones(n_rdms, dtype=bool)], position + 1, n_pairs)
-    group_end = np.minimum.accumulate(next_start[:, ::-1], axis=1)[:, ::-1]
-    # From sorted positions back to pairs, as flat positions in a cumulative sum with a leading zero.
-    offset = (n_pairs + 1) * np.arange(n_rdms)[:, None]
-    below, through = np.empty_like(order), np.empty_like(order)
-    np.put_along_axis(below, order, group_start + offset, axis=1)
-    np.put_along_axis(through, order, group_end + offset, axis=1)
-
-    def ranks(pair_weights: NDArray) -> NDArray:
-        cumulative = np.zeros((n_rdms, n_pairs + 1))
-        np.cumsum(pair_weights[order], axis=1, out=cumulative[:, 1:])
-        flat = cumulative.ravel()
-        return (flat[below] + flat[through] + 1) / 2
-
-    return ranks
+def _multiplicities(drawn: ArrayLike, n: int) -> NDArray[np.float64]:
+    rows = np.atleast_2d(np.asarray(drawn))
+    if rows.size and (rows.min() < 0 or rows.max() >= n):
+        raise DataError("a draw names what does not exist", expected=f"0 to {n - 1}", found=(rows.min(), rows.max()))
+    flat = (rows + n * np.arange(len(rows))[:, None]).ravel()
+    return np.bincount(flat, minlength=len(rows) * n).reshape(len(rows), n).astype(np.float64)
 
 
 def bootstrap_scores(
-    subject_rdms: NDArray, model_rdms: NDArray, *, method: str, factors: str, n_draws: int, seed: int
+    subject_rdms: ArrayLike,
+    model_rdms: ArrayLike,
+    resamples: Resamples,
+    *,
+    method: str = "spearman",
+    factors: str = "both",
 ) -> dict[str, NDArray[np.float64]]:
-    """Draws of every model's mean score, and of the lower ceiling in the last column.
+    """Draws of every model's mean score, and of the lower and the upper noise ceiling in the last two columns.
 
     Parameters
     ----------
     subject_rdms : array (n_subjects, n_pairs)
     model_rdms : array (n_models, n_pairs)
-    method : {"pearson", "cosine", "spearman", "rho_a"}
+    resamples : Resamples
+    method : {"pearson", "cosine", "spearman", "rho_a", "whitened_cosine"}
     factors : {"subjects", "stimuli", "both"}
         What is resampled; "both" needs all three, and returns them.
-    n_draws, seed : int
 
     Returns
     -------
-    dict of array (n_draws, n_models + 1)
-        NaN where a resample leaves a score undefined.
+    dict of array (n_draws, n_models + 2)
+        NaN where a resample leaves a score undefined. Ceilings are similarities with the mean of the normalised
+        (centred, ranked, whitened) RDMs, which is the vector that is nearest to all subjects: for ranks the bound
+        holds for *any* RDM, whereas ranking the mean once more, as rsatoolbox does, comes out slightly lower.
     """
-    n_subjects, n_stimuli = len(subject_rdms), n_conditions(subject_rdms.shape[1])
-    gram = weighted_gram(np.concatenate([subject_rdms, model_rdms]), method)
-    subject_seed, stimulus_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
-    subject_blocks = list(bootstrap_weights(n_draws, n_subjects, seed=subject_seed))
-    draws: dict[str, list[NDArray]] = {}
+    subjects, models = np.atleast_2d(np.asarray(subject_rdms)), np.atleast_2d(np.asarray(model_rdms))
+    n_subjects, n_rdms = len(subjects), len(subjects) + len(models)
+    gram = weighted_gram(np.concatenate([subjects, models]).astype(np.float64), method, n_subjects=n_subjects)
+    draws: dict[str, NDArray] = {}
     if factors in ("subjects", "both"):
-        whole = gram(np.ones(n_stimuli))[None]
-        draws["subjects"] = [_scores_from_gram(whole, block, method) for block in subject_blocks]
+        whole = gram(np.ones((1, n_conditions(subjects.shape[1]))))
+        draws["subjects"] = scores_from_gram(whole, resamples.subjects, method)
     if factors in ("stimuli", "both"):
-        stimulus_blocks = bootstrap_weights(n_draws, n_stimuli, seed=stimulus_seed)
-        draws["stimuli"], both = [], []
-        for subjects, stimuli in zip(subject_blocks, stimulus_blocks):
-            grams = np.stack([gram(w) for w in stimuli])
-            draws["stimuli"].append(_scores_from_gram(grams, np.ones_like(subjects), method))
-            both.append(_scores_from_gram(grams, subjects, method))
-        if factors == "both":
-            draws["both"] = both
-    return {name: np.concatenate(blocks) for name, blocks in draws.items()}
+        everyone = np.ones((1, n_subjects))
+        found: dict[str, list[NDArray]] = {"stimuli": [], "both": []}
+        for block in row_blocks(len(resamples.stimuli), 8 * n_rdms**2, budget=2**25):
+            grams = gram(resamples.stimuli[block])
+            found["stimuli"].append(scores_from_gram(grams, everyone, method))
+            if factors == "both":
+                found["both"].append(scores_from_gram(grams, resamples.subjects[block], method))
+        draws |= {name: np.concatenate(blocks) for name, blocks in found.items() if blocks}
+    return draws
 
 
-def _scores_from_gram(grams: NDArray, subject_weights: NDArray, method: str) -> NDArray:
-    """Mean score of each model over weighted subjects, then the lower ceiling: (n_draws, n_models + 1)."""
+def scores_from_gram(grams: NDArray, subject_weights: NDArray, method: str) -> NDArray[np.float64]:
+    """Mean score of each model over weighted subjects, then both ceilings: (n_draws, n_models + 2).
+
+    Parameters
+    ----------
+    grams : array (n_draws or 1, n_rdms, n_rdms)
+        Subjects first.
+    subject_weights : array (n_draws or 1, n_subjects)
+    """
     n_subjects = subject_weights.shape[1]
-    table = grams[:, :n_subjects, n_subjects:]
-    norm = np.sqrt(np.diagonal(grams, axis1=1, axis2=2))
-    if method != "rho_a":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            table = table / (norm[:, :n_subjects, None] * norm[:, None, n_subjects:])
+    table = unit_gram(grams, method)[:, :n_subjects, n_subjects:]
     share = subject_weights / subject_weights.sum(axis=1, keepdims=True)
-    scores = np.sum(share[:, :, None] * table, axis=1)
+    scores = (share[:, None, :] @ table)[:, 0] if len(table) > 1 else share @ table[0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        lower = gram_ceilings(grams[:, :n_subjects, :n_subjects], weights=subject_weights)[0]
-    # A resample of one subject has no others: it says nothing about the ceiling.
+        lower, upper = gram_ceilings(grams[:, :n_subjects, :n_subjects], weights=subject_weights)
+    # A resample of one subject has no others: it says nothing about the lower ceiling.
     alone = np.sum(subject_weights > 0, axis=1) == 1
-    return np.c_[scores, np.where(alone, np.nan, lower)]
+    lower, upper = np.broadcast_to(np.where(alone, np.nan, lower), len(scores)), np.broadcast_to(upper, len(scores))
+    return np.c_[scores, lower, upper]
+
+
+def contrast_variance(
+    draws: Mapping[str, NDArray], contrasts: NDArray, *, n_subjects: int, n_stimuli: int
+) -> NDArray[np.float64]:
+    """Variance of contrasts of the columns of bootstrap draws, over new subjects, new stimuli or both.
+
+    Parameters
+    ----------
+    draws : mapping of array (n_draws, n_columns)
+        As `bootstrap_scores` returns them; when all three are there, the two-factor correction is applied.
+    contrasts : array (n_contrasts, n_columns)
+
+    Returns
+    -------
+    array (n_contrasts,)
+    """
+    variance = {name: _variance(values, contrasts) for name, values in draws.items()}
+    if "both" in variance:
+        return two_factor_variance(
+            variance["subjects"], variance["stimuli"], variance["both"], n_subjects=n_subjects, n_stimuli=n_stimuli
+        )
+    name = next(iter(variance))
+    n = n_subjects if name == "subjects" else n_stimuli
+    return variance[name] * n / (n - 1)
+
+
+def _variance(draws: NDArray, contrasts: NDArray) -> NDArray[np.float64]:
+    """Variance of each contrast over the draws in which it is defined."""
+    used = contrasts != 0
+    values = np.stack([draws[:, u] @ c[u] for c, u in zip(contrasts, used)], axis=1)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=0)
+    filled = np.where(defined, values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = np.where(defined, values - filled.sum(axis=0) / count, 0.0)
+        return np.where(count > 1, np.sum(deviation**2, axis=0) / (count - 1), np.nan)
 
 
 def two_factor_variance(

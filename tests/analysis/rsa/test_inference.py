@@ -1,82 +1,15 @@
-"""RSA inference: weighted forms against RDMs that are really resampled, coverage by simulation, real subjects."""
+"""RSA inference: tests and intervals by simulation and beside rsatoolbox; real subjects."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from brainalign.analysis import rsa
-from brainalign.analysis.rsa.bootstrap import bootstrap_scores, two_factor_variance, weighted_gram
 from brainalign.errors import DataError
 from tests.conftest import real_data
 
 RNG = np.random.default_rng(0)
-SIMILARITY = {
-    "pearson": lambda a, b: stats.pearsonr(a, b)[0],
-    "spearman": lambda a, b: stats.spearmanr(a, b)[0],
-    "cosine": lambda a, b: a @ b / np.sqrt((a @ a) * (b @ b)),
-    "rho_a": lambda a, b: (
-        12
-        * np.sum((stats.rankdata(a) - (len(a) + 1) / 2) * (stats.rankdata(b) - (len(a) + 1) / 2))
-        / (len(a) ** 3 - len(a))
-    ),
-}
-
-
-def resampled(condensed: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The RDM of the drawn conditions, without the pairs of a condition and its own copy."""
-    first, second = np.triu_indices(len(drawn), 1)
-    real = drawn[first] != drawn[second]
-    return rsa.to_square(condensed)[drawn[first[real]], drawn[second[real]]]
-
-
-@pytest.mark.parametrize("method", list(SIMILARITY))
-@pytest.mark.parametrize("ties", [False, True])
-def test_weighted_gram_equals_resampled_rdms(method, ties) -> None:
-    rdms = RNG.integers(0, 6, (4, 66)).astype(float) if ties else RNG.random((4, 66))
-    gram = weighted_gram(rdms, method)
-    for seed in range(8):
-        drawn = np.random.default_rng(seed).integers(0, 12, 12)
-        found = gram(np.bincount(drawn, minlength=12).astype(float))
-        if method != "rho_a":
-            norm = np.sqrt(np.diag(found))
-            found = found / np.outer(norm, norm)
-        copies = [resampled(d, drawn) for d in rdms]
-        expected = [[SIMILARITY[method](a, b) for b in copies] for a in copies]
-        np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("method", ["pearson", "cosine"])
-def test_draws_equal_loops_over_resampled_subjects_and_conditions(method, monkeypatch) -> None:
-    subjects, models = RNG.random((5, 45)), RNG.random((2, 45))
-    drawn_subjects, drawn_stimuli = RNG.integers(0, 5, (6, 5)), RNG.integers(0, 10, (6, 10))
-
-    def given_weights(n_draws, n, *, seed):
-        chosen = drawn_subjects if n == 5 else drawn_stimuli
-        yield np.stack([np.bincount(row, minlength=n) for row in chosen]).astype(float)
-
-    monkeypatch.setattr("brainalign.analysis.rsa.bootstrap.bootstrap_weights", given_weights)
-    draws = bootstrap_scores(subjects, models, method=method, factors="both", n_draws=6, seed=0)
-    similarity = SIMILARITY[method]
-    for i, (who, what) in enumerate(zip(drawn_subjects, drawn_stimuli)):
-        cases = {"both": (who, what), "subjects": (who, np.arange(10)), "stimuli": (np.arange(5), what)}
-        for factor, (people, stimuli) in cases.items():
-            brain = [resampled(d, stimuli) for d in subjects]
-            model = [resampled(d, stimuli) for d in models]
-            scores = [np.mean([similarity(brain[s], m) for s in people]) for m in model]
-            unit = [b - b.mean() if method == "pearson" else b for b in brain]
-            unit = [b / np.linalg.norm(b) for b in unit]
-            lower = np.mean([similarity(unit[s], sum(unit[t] for t in people if t != s)) for s in people])
-            np.testing.assert_allclose(draws[factor][i], [*scores, lower], atol=1e-12)
-
-
-def test_two_factor_variance_equals_rsatoolbox() -> None:
-    toolbox = pytest.importorskip("rsatoolbox")
-    both, subjects, stimuli = RNG.random((3, 50)) + np.array([[1.0], [0.0], [0.0]])
-    expected = toolbox.util.inference_util._dual_bootstrap(np.stack([both, subjects, stimuli]), 7, 20)
-    found = two_factor_variance(subjects, stimuli, both, n_subjects=7, n_stimuli=20)
-    np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("method", ["spearman", "pearson"])
@@ -177,6 +110,45 @@ def test_bad_input_is_refused() -> None:
         rsa.evaluate(subjects, truth, method="kendall_a")
     with pytest.raises(DataError, match="'both', 'stimuli'"):
         rsa.evaluate(subjects, truth, bootstrap="rdm")
+    with pytest.raises(DataError, match="3 or more conditions"):
+        rsa.evaluate(subjects[:, :1], truth[:1], bootstrap="subjects")
+    with pytest.raises(DataError, match="same pairs"):
+        rsa.evaluate(subjects, {})
+
+
+def test_bootstrap_tests_agree_with_t_and_pairs_are_corrected() -> None:
+    subjects, truth = simulate(8, 20, seed=1)
+    rng = np.random.default_rng(3)
+    models = {"truth": truth, "noisy": truth + rng.normal(scale=15, size=190), "other": rng.random(190)}
+    result = rsa.evaluate(subjects, models, method="pearson", bootstrap="stimuli", n_draws=500)
+    p = result.tests.p_bootstrap(result.tests.against_zero())
+    assert p[0] == pytest.approx(1 / 501)
+    assert p[2] > 0.05
+    pairs = result.pairs(test="bootstrap", correct="holm")
+    assert pairs[["first", "second"]].to_numpy().tolist() == [
+        ["truth", "noisy"],
+        ["truth", "other"],
+        ["noisy", "other"],
+    ]
+    assert (pairs["q"] >= pairs["p"]).all() and pairs["q"].iloc[1] < 0.05
+    smallest = pairs["p"].min()
+    assert pairs["q"].min() == pytest.approx(3 * smallest)
+    with pytest.raises(DataError, match="'fdr', 'holm'"):
+        result.pairs(correct="bonferroni")
+
+
+def test_whitened_cosine_and_its_ceiling() -> None:
+    subjects, truth = simulate(6, 15, seed=8)
+    result = rsa.evaluate(subjects, {"truth": truth}, method="whitened_cosine", n_draws=200)
+    values = rsa.compare(subjects, truth, method="whitened_cosine")
+    assert result.scores["truth"].value == pytest.approx(values.mean())
+    vectors = [rsa.to_square(d) for d in subjects]
+    centre = np.eye(15) - 1 / 15
+    unit = [(centre @ d @ centre / np.linalg.norm(centre @ d @ centre)).ravel() for d in vectors]
+    others = [sum(unit) - u for u in unit]
+    lower = np.mean([u @ o / np.linalg.norm(o) for u, o in zip(unit, others)])
+    upper = np.mean([u @ sum(unit) / np.linalg.norm(sum(unit)) for u in unit])
+    np.testing.assert_allclose(result.ceiling, [lower, upper], atol=1e-12)
 
 
 @pytest.fixture(scope="module")
