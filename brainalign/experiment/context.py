@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.arrays import sha256_array
+from brainalign.arrays import check_finite, sha256_array
 from brainalign.cache import Cache
-from brainalign.errors import DataError
+from brainalign.errors import DataError, closest
 from brainalign.experiment.schema import Average, Experiment, Select, Zscore, _Analysis, _CrossValidated
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
-from brainalign.loaders.images92 import SubjectRdms
+from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.loaders.registry import data_root, load
-from brainalign.splits import Fold, folds
+from brainalign.splits import Fold, contiguous_folds, folds
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
-__all__ = ["Context"]
+__all__ = ["Context", "placed", "table_numbers"]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Context:
     def source(self) -> Trials | SubjectRdms:
         """The recording after preprocessing, or RDMs where a data set comes as such."""
         wanted = self.experiment.dataset
-        root = None if wanted.root is None else _placed(wanted.root)
+        root = None if wanted.root is None else placed(wanted.root)
         loaded = load(wanted.name, root=root, subject=wanted.subject, **wanted.options)
         loaded = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(loaded, SubjectRdms):
@@ -87,9 +87,12 @@ class Context:
         """Latents of one entry, by label: one for an embedding, one per layer otherwise."""
         if name not in self._latents:
             wanted = self.experiment.latents[name]
+            if wanted.columns is not None or wanted.model is None:
+                self._latents[name] = {name: _columns(self.trials, wanted.columns or [], name)}
+                return self._latents[name]
             found = extract(
                 self.stimuli(),
-                _placed(wanted.model),
+                placed(wanted.model),
                 layers=wanted.layers,
                 pool=wanted.pool,
                 cache=self.cache,
@@ -104,6 +107,8 @@ class Context:
 
     def folds(self, trials: Trials, analysis: _CrossValidated, stratify: np.ndarray | None = None) -> list[Fold]:
         """Cross-validation folds of one analysis, from the experiment's seed."""
+        if analysis.by == "contiguous":
+            return contiguous_folds(len(trials), n_splits=analysis.n_splits or 5, gap=analysis.gap)
         source = np.arange(len(trials)) if analysis.by == "trial" else trials
         stratify = None if analysis.n_splits is None else stratify
         return folds(source, analysis.by, n_splits=analysis.n_splits, seed=self.experiment.seed, stratify=stratify)
@@ -129,7 +134,36 @@ def _with_stimulus_columns(trials: Trials) -> Trials:
     return trials.with_trials(**{str(name): rows[name].to_numpy() for name in new})
 
 
-def _placed(text: str) -> str:
+def _columns(trials: Trials, columns: list[str], name: str) -> Latents:
+    """Columns of the trials table as latents of the stimuli."""
+    values, ids = table_numbers(trials, columns), trials.stimulus_ids
+    first = ~trials.trials["stimulus_id"].duplicated().to_numpy()
+    latents = Latents(values[first], ids[first], space=f"columns {', '.join(columns)}")
+    if not np.array_equal(latents.at(ids), values):
+        raise DataError(f"latents '{name}' differ between trials of one stimulus", found=columns)
+    return latents
+
+
+def table_numbers(trials: Trials, columns: list[str]) -> np.ndarray:
+    """Columns of the trials table as numbers, (n_trials, n_columns).
+
+    Raises
+    ------
+    DataError
+        When a column is absent or holds something else than finite numbers.
+    """
+    for column in columns:
+        if column not in trials.trials:
+            known = list(trials.trials.columns)
+            raise DataError(f"trials have no column '{column}'.{closest(column, known)}", expected=known)
+        if trials.trials[column].dtype.kind not in "fiub":
+            raise DataError(f"column '{column}' holds no numbers", found=trials.trials[column].dtype)
+    values = trials.trials[columns].to_numpy(dtype=np.float64)
+    check_finite(values, name=f"columns {columns}")
+    return values
+
+
+def placed(text: str) -> str:
     """Put in where data lie; no other variable is read from the environment."""
     return text.replace("${BRAINALIGN_DATA}", str(data_root()))
 

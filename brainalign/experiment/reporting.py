@@ -11,7 +11,7 @@ import pandas as pd
 from brainalign.experiment import steps
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import RunFolder, StepResult
-from brainalign.loaders.images92 import SubjectRdms
+from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.report.report import Report
 
 __all__ = ["write_report"]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError, closest
-from brainalign.loaders.damage import absent, damaged
+from brainalign.loaders.damage import AGAIN, absent, damaged, first_line
 
-__all__ = ["open_hdf5", "read_mat", "read_npz"]
+__all__ = ["open_hdf5", "open_npy", "read_mat", "read_npz"]
 
 
-def read_mat(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, Any]:
-    """Variables of a classic (up to version 7.2) MATLAB file.
+def read_mat(path: str | PathLike[str], keys: Sequence[str], **options: Any) -> dict[str, Any]:
+    """Variables of a classic (up to version 7.2) MATLAB file; `options` go to `scipy.io.loadmat`.
 
     Raises
     ------
@@ -28,13 +28,32 @@ def read_mat(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, Any]:
     from scipy.io.matlab import MatReadError
 
     try:
-        content = loadmat(path)
+        content = loadmat(path, **options)
     except FileNotFoundError as error:
         raise absent(path, "a MATLAB file") from error
     except (MatReadError, OSError, ValueError, TypeError, LookupError, zlib.error, NotImplementedError) as error:
         raise damaged(path, "a readable MATLAB file", error) from error
     _need(content, keys, path)
     return {key: content[key] for key in keys}
+
+
+def open_npy(path: str | PathLike[str]) -> np.ndarray:
+    """Memory map of a ``.npy`` file of plain numbers or text; pickled objects are refused.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, damaged or pickled.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise absent(path, "a .npy file") from error
+    except (OSError, EOFError, ValueError) as error:
+        expected, fix = "a whole .npy of numbers", f"{AGAIN}; a pickled array must be saved anew as plain numbers"
+        raise DataError(
+            "cannot open the array", path=path, expected=expected, found=first_line(error), fix=fix
+        ) from error
 
 
 def read_npz(path: str | PathLike[str], keys: Sequence[str]) -> dict[str, np.ndarray]:

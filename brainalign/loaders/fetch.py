@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brainalign.errors import DataError, SpecError
-from brainalign.specs import DatasetSpec
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name
 
 __all__ = ["fetch"]
 

@@ -2,6 +2,9 @@
 
 from brainalign.specs.dataset import DatasetSpec, list_specs
 from brainalign.specs.safe import find_inside, read_yaml, resolve_inside
-from brainalign.specs.schema import ArrayEntry, Fact, FileEntry
+from brainalign.specs.schema import ArrayEntry, Fact, FileEntry, Name
 
-__all__ = ["ArrayEntry", "DatasetSpec", "Fact", "FileEntry", "find_inside", "list_specs", "read_yaml", "resolve_inside"]
+__all__ = [
+    "ArrayEntry", "DatasetSpec", "Fact", "FileEntry", "Name", "find_inside", "list_specs", "read_yaml",
+    "resolve_inside",
+]  # fmt: skip

@@ -164,10 +164,17 @@ class DatasetSpec(Record):
         return self.values("subject")
 
     def subject(self, name: Name) -> Name:
-        """The spec's own spelling of a subject: ``"1"`` and ``1`` are one person."""
-        for known in self.subjects:
-            if str(known) == str(name):
-                return known
+        """The spec's own spelling of a subject: ``1``, ``"01"``, ``"sub-01"`` and a release's ``"P1"`` are one person.
+
+        Examples
+        --------
+        >>> DatasetSpec.load("things_meg").subject("sub-BIGMEG3"), DatasetSpec.load("du_in").subject(2)
+        (3, '002')
+        """
+        for same in (str, _number):
+            found = [known for known in self.subjects if same(known) == same(name) is not None]
+            if len(found) == 1:
+                return found[0]
         raise SpecError(
             f"{self.id} has no subject {name!r}.{closest(str(name), map(str, self.subjects))}",
             expected=list(self.subjects),
@@ -293,6 +300,12 @@ class DatasetSpec(Record):
         entities = {name: made.get(name, fact) for name, fact in self.entities.items()}
         update = {"facts": facts, "entities": entities, "sources": sources, "tiny": small}
         return self.model_copy(update=update)
+
+
+def _number(name: Name) -> int | None:
+    """Number at the end of a subject's name, whatever letters stand before it."""
+    digits = re.fullmatch(r"(?:sub-|[A-Za-z])*(\d+)", str(name))
+    return int(digits[1]) if digits else None
 
 
 def fill(pattern: str, entities: Mapping[str, Name]) -> str:

@@ -24,11 +24,9 @@ def tree(tmp_path_factory):
 @pytest.mark.parametrize("name", list_specs())
 def test_every_spec_has_a_loader_of_the_common_form(name):
     module, _, function = registry._LOADERS[DatasetSpec.load(name).loader].partition(":")
-    parameters = signature(getattr(import_module(module), function)).parameters
-    first = [one for one in ("spec", "root") if one in parameters]
-    assert list(parameters)[: len(first)] == first and "root" in first and "subject" in parameters
-    rest = list(parameters.values())[len(first) :]
-    assert all(one.kind in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in rest)
+    parameters = signature(getattr(import_module(f"brainalign.loaders.{module}"), function)).parameters
+    assert list(parameters)[:3] == ["spec", "root", "subject"]
+    assert all(one.kind in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in list(parameters.values())[2:])
 
 
 def test_the_package_offers_it():

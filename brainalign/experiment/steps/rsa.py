@@ -12,7 +12,7 @@ from brainalign.errors import DataError
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import Rsa
-from brainalign.loaders.images92 import SubjectRdms
+from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.report import plots
 from brainalign.report.report import Report
 

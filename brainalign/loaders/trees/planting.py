@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from brainalign.loaders.trees.writers import WRITERS
-from brainalign.specs import ArrayEntry, DatasetSpec, resolve_inside
+from brainalign.specs import ArrayEntry, DatasetSpec, Name, resolve_inside
 from brainalign.specs.dataset import fill
-from brainalign.specs.schema import Name
 
 __all__ = ["Planting"]
 

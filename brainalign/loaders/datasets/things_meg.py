@@ -1,16 +1,16 @@
-"""THINGS-MEG (Hebart et al. 2023): the authors' preprocessed epochs."""
+"""THINGS-MEG (Hebart et al. 2023): the preprocessed epochs of four people."""
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
+from brainalign.loaders.datasets.shared import one_file
 from brainalign.loaders.ephys import load_ephys
-from brainalign.loaders.ephys_datasets.finding import one_file, subject_number
+from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
 __all__ = ["load_things_meg"]
@@ -19,16 +19,14 @@ _SPLITS = {"exp": "train", "test": "test", "catch": "catch"}
 
 
 def load_things_meg(
-    root: str | PathLike[str], *, subject: int | str, split: str | None = None, **options: Any
+    spec: DatasetSpec, root: Path, *, subject: Name, split: str | None = None, **options: Any
 ) -> Trials:
     """Load the preprocessed epochs of THINGS-MEG (Hebart et al. 2023): four people, 22,448 pictures.
 
     Parameters
     ----------
-    root : path-like
-        Folder with ``derivatives/preprocessed/preprocessed_P1-epo.fif`` and its parts.
-    subject : int or str
-        1 to 4.
+    spec, root, subject
+        As `brainalign.load` gives them.
     split : str, optional
         "train" or "test"; both by default. Catch trials are always left out.
     **options
@@ -46,24 +44,30 @@ def load_things_meg(
         When the epochs are missing, cut, or carry no metadata.
     """
     if split not in (None, "train", "test"):
-        raise DataError(f"unknown split '{split}'", expected=["train", "test", None])
-    path = one_file(Path(root), f"derivatives/preprocessed/preprocessed_P{subject_number(subject)}-epo.fif")
+        raise unknown("split", split, ["train", "test", None])
+    # The first of several parts, which leads to the others.
+    path = one_file(root, spec.relative("epochs", subject=subject).replace("*", ""))
     trials = load_ephys(path, **options)
     if "trial_type" not in trials.trials or "image_nr" not in trials.trials:
-        expected, found = "metadata with trial_type and image_nr", list(trials.trials.columns)
-        raise DataError("not the epochs of THINGS-MEG", path=path, expected=expected, found=found)
-    table = _named(trials.trials, subject_number(subject))
+        raise DataError(
+            "not the epochs of THINGS-MEG",
+            path=path,
+            expected="metadata with trial_type and image_nr",
+            found=list(trials.trials.columns),
+            fix="take the preprocessed epochs of the release",
+        )
+    table = _named(trials.trials, subject)
     kept = table["split"].isin(["train", "test"] if split is None else [split]).to_numpy()
     if not kept.any():
-        raise DataError(f"no trial of split '{split}'", path=path, found=sorted(set(table["split"].astype(str))))
-    if not kept.all():
-        trials = trials.select(kept)
-    info = {**trials.info, "dataset": "things_meg"}
+        found = sorted(set(table["split"].astype(str)))
+        raise DataError(f"no trial of split '{split}'", path=path, expected="some", found=found, fix="split=None")
+    trials = trials if kept.all() else trials.select(kept)
+    # A new table, so that repetitions are counted per picture and not per event code.
     history, space, times = trials.history, trials.space, trials.times
-    return Trials(trials.responses, table[kept], trials.units, times=times, space=space, history=history, info=info)
+    return Trials(trials.responses, table[kept], trials.units, times=times, space=space, history=history)
 
 
-def _named(table: pd.DataFrame, subject: int) -> pd.DataFrame:
+def _named(table: pd.DataFrame, subject: Name) -> pd.DataFrame:
     """Picture names, concepts and splits from the metadata of the epochs."""
     made = table.drop(columns="repetition").assign(subject=str(subject))
     made["split"] = made["trial_type"].map(_SPLITS)

@@ -11,10 +11,9 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5
+from brainalign.loaders.datasets.shared import agree, choose, drop_nan, pictures_by_name, readable
 from brainalign.loaders.events import read_table
-from brainalign.loaders.released import agree, choose, drop_nan, pictures_by_name, readable
-from brainalign.specs import DatasetSpec
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
@@ -27,7 +26,7 @@ def load_things_fmri(
     spec: DatasetSpec,
     root: Path,
     *,
-    subject: Any = None,
+    subject: Name,
     roi: str | Sequence[str] | None = None,
     nan: str = "raise",
     pictures: Any = None,
@@ -37,7 +36,7 @@ def load_things_fmri(
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them; the first subject by default.
+        As `brainalign.load` gives them.
     roi : str or sequence of str, optional
         Columns of 0 and 1 of the voxel table; several are joined. All voxels by default, which takes gigabytes.
     nan : {"raise", "drop"}
@@ -52,7 +51,6 @@ def load_things_fmri(
         the same, but "left out" for training trials whose concept is tested. `units` hold the noise ceilings as the
         release states them, the regions as booleans, and in `roi` the first one.
     """
-    subject = spec.subjects[0] if subject is None else subject
     table = _trial_table(spec, root, subject)
     path = spec.path(root, "responses", subject=subject)
     units, rois = _voxels(spec, root, subject, _voxel_ids(path))
@@ -65,7 +63,7 @@ def load_things_fmri(
     ids = list(dict.fromkeys(table["stimulus_id"]))
     about = table.drop_duplicates("stimulus_id").set_index("stimulus_id")[["concept"]]
     found = None if pictures is None else pictures_by_name(pictures, ids, stems=True)
-    info = {"dataset": spec.id, "modality": spec.modality, "subject": str(subject), "roi": wanted or "all"}
+    info = {"roi": wanted or "all"}
     history = [{"step": "load", "trials matched by": by}, *history]
     return Trials(responses, table, units, stimuli=Stimuli(ids, images=found, table=about), history=history, info=info)
 

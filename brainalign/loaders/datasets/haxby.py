@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
+from brainalign.loaders.datasets.shared import agree, block_means, choose, mask_on_grid, read_lines
 from brainalign.loaders.nifti import open_nifti, read_voxels
-from brainalign.loaders.released import agree, block_means, choose, mask_on_grid, read_lines
 from brainalign.spaces import VolumeSpace
-from brainalign.specs import DatasetSpec
+from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
 __all__ = ["load_haxby", "load_haxby_slice"]
@@ -23,13 +23,13 @@ _REGIONS = {
 }  # fmt: skip
 
 
-def load_haxby_slice(spec: DatasetSpec, root: Path, *, subject: Any = None, delay: float = 0.0) -> Trials:
+def load_haxby_slice(spec: DatasetSpec, root: Path, *, subject: Name, delay: float = 0.0) -> Trials:
     """One response per block: its mean, every voxel detrended and z-scored within its run.
 
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them.
+        As `brainalign.load` gives them.
     delay : float
         Seconds by which the responses lag behind the labels. The labels of these files are shifted already.
 
@@ -43,7 +43,6 @@ def load_haxby_slice(spec: DatasetSpec, root: Path, *, subject: Any = None, dela
     mask = mask_on_grid(files["mask"], image)
     n_voxels = int(mask.sum())
     agree("mask of another size", path=files["mask"], expected=spec.fact("n_voxels"), found=n_voxels)
-    subject = spec.subjects[0] if subject is None else subject
     return _block_trials(spec, image, mask, files["labels"], subject=subject, delay=delay)
 
 
@@ -51,7 +50,7 @@ def load_haxby(
     spec: DatasetSpec,
     root: Path,
     *,
-    subject: Any = None,
+    subject: Name,
     roi: str | Sequence[str] = "VT",
     delay: float = 0.0,
 ) -> Trials:
@@ -60,14 +59,13 @@ def load_haxby(
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them; the first subject by default.
+        As `brainalign.load` gives them.
     roi : str or sequence of str
         VT, face, house, face_narrow, house_narrow (or the masks' file names); several are joined. A voxel's `roi` is
         the first of those named that holds it.
     delay : float
         Seconds by which the responses lag behind the labels.
     """
-    subject = spec.subjects[0] if subject is None else subject
     names = {_REGIONS.get(str(one), str(one)): str(one) for one in spec.values("mask")}
     wanted = [roi] if isinstance(roi, str) else list(roi)
     regions = choose([_REGIONS.get(one, one) for one in wanted], list(names), what="region")
@@ -97,8 +95,7 @@ def _block_trials(
         read_voxels(image, mask), labels, runs, tr=float(spec.fact("tr")), delay=delay
     )
     table = table.assign(stimulus_id=table["label"], subject=str(subject), session="1")
-    info = {"dataset": spec.id, "modality": spec.modality, "subject": str(subject)}
-    return Trials(responses, table, space.units(mask), space=space, history=history, info=info)
+    return Trials(responses, table, space.units(mask), space=space, history=history)
 
 
 def _read_labels(path: Path) -> tuple[list[str], list[str]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainalign.errors import DataError
-from brainalign.loaders.things_eeg import load_things_eeg2
+from brainalign.errors import DataError, SpecError
+from brainalign.loaders import load
 from brainalign.loaders.trees import Tree, make_tree
 from brainalign.splits import folds
 from tests.loaders.pickled import write_npy_dict
@@ -35,7 +35,7 @@ def _planted(features: np.ndarray, responses: np.ndarray, weights: np.ndarray) -
 
 @pytest.mark.parametrize("partition", ["training", "test"])
 def test_preprocessed_trials_are_the_files_numbers(tree: Tree, partition: str) -> None:
-    trials = load_things_eeg2(tree.root, subject=2, partition=partition)
+    trials = load("things_eeg2", root=tree.root, subject=2, partition=partition)
     content = _content(tree.root / "sub-02" / f"preprocessed_eeg_{partition}.npy")
     data = content["preprocessed_eeg_data"]
     n_pictures, n_repetitions = data.shape[:2]
@@ -56,20 +56,20 @@ def test_preprocessed_trials_are_the_files_numbers(tree: Tree, partition: str) -
 
 
 def test_what_was_planted_is_found_and_not_in_a_shuffled_copy(tree: Tree) -> None:
-    trials = load_things_eeg2(tree.root, subject=1).average("stimulus_id")
+    trials = load("things_eeg2", root=tree.root, subject=1).average("stimulus_id")
     features = tree.truth["features"]
     responses = trials.responses.mean(axis=-1)
     assert _planted(features, responses, tree.truth["weights"][1]) > 0.9
     assert _planted(features[::-1], responses, tree.truth["weights"][1]) < 0.8
     # Concepts make the zero-shot split: no concept of the test set is in training.
-    test = load_things_eeg2(tree.root, subject=1, partition="test")
+    test = load("things_eeg2", root=tree.root, subject=1, partition="test")
     assert not set(trials.trials["concept"]) & set(test.trials["concept"])
     assert all(len(fold.test) for fold in folds(trials, by="concept", n_splits=2))
 
 
 @pytest.mark.parametrize("partition", ["training", "test"])
 def test_raw_sessions_are_cut_at_the_triggers(tree: Tree, partition: str) -> None:
-    trials = load_things_eeg2(tree.root, subject=1, partition=partition, preprocessed=False, tmin=0.0, tmax=0.3)
+    trials = load("things_eeg2", root=tree.root, subject=1, partition=partition, preprocessed=False, tmin=0.0, tmax=0.3)
     events = tree.truth["events"][1][partition]
     assert trials.n_trials == sum(len(one) for one in events)  # without the target trials
     assert trials.trials["session"].tolist() == [n + 1 for n, one in enumerate(events) for _ in one]
@@ -89,46 +89,46 @@ def test_raw_sessions_are_cut_at_the_triggers(tree: Tree, partition: str) -> Non
 
 def test_raw_data_take_the_options_of_load_ephys(tree: Tree) -> None:
     options: dict[str, Any] = {"reference": "average", "resample": 100.0, "baseline": (None, 0.0), "l_freq": 0.5}
-    trials = load_things_eeg2(tree.root, subject=1, preprocessed=False, tmin=-0.1, tmax=0.3, **options)
+    trials = load("things_eeg2", root=tree.root, subject=1, preprocessed=False, tmin=-0.1, tmax=0.3, **options)
     assert trials.shape[2] == 41 and trials.space.sfreq == 100.0
     np.testing.assert_allclose(trials.responses.mean(axis=1), 0, atol=1e-9)
     assert trials.units[["x", "y", "z"]].notna().all(axis=None)  # standard positions of the 10-20 names
     with pytest.raises(DataError, match="preprocessed=False"):
-        load_things_eeg2(tree.root, subject=1, l_freq=0.5)
+        load("things_eeg2", root=tree.root, subject=1, l_freq=0.5)
 
 
 def test_preprocessed_picks_and_window(tree: Tree) -> None:
-    whole = load_things_eeg2(tree.root, subject=1)
-    part = load_things_eeg2(tree.root, subject="sub-01", picks=["Oz", "O1"], tmin=0.0, tmax=0.4)
+    whole = load("things_eeg2", root=tree.root, subject=1)
+    part = load("things_eeg2", root=tree.root, subject="sub-01", picks=["Oz", "O1"], tmin=0.0, tmax=0.4)
     assert part.units["name"].tolist() == ["Oz", "O1"]
     expected = whole.select(times=(0.0, 0.4)).responses[:, [1, 0]]
     np.testing.assert_array_equal(part.responses, expected)
     with pytest.raises(DataError, match="Did you mean 'Oz'"):
-        load_things_eeg2(tree.root, subject=1, picks=["OZ"])
+        load("things_eeg2", root=tree.root, subject=1, picks=["OZ"])
     with pytest.raises(DataError, match="no sample"):
-        load_things_eeg2(tree.root, subject=1, tmin=5.0, tmax=6.0)
+        load("things_eeg2", root=tree.root, subject=1, tmin=5.0, tmax=6.0)
 
 
 def test_folders_one_level_down_and_no_picture_table(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "Preprocessed_data_250Hz").mkdir()
     os.symlink(tree.root / "sub-01", tmp_path / "Preprocessed_data_250Hz" / "sub-01")
     with pytest.raises(DataError, match="out of the dataset"):
-        load_things_eeg2(tmp_path, subject=1)
+        load("things_eeg2", root=tmp_path, subject=1)
     (tmp_path / "Preprocessed_data_250Hz" / "sub-01").unlink()
     folder = tmp_path / "Preprocessed_data_250Hz" / "sub-01"
     folder.mkdir()
     name = "preprocessed_eeg_training.npy"
     # As the 250 Hz recipe writes it: a bare pickle under the name .npy.
     (folder / name).write_bytes(pickle.dumps(_content(tree.root / "sub-01" / name), 4))
-    trials = load_things_eeg2(tmp_path, subject=1)
-    np.testing.assert_array_equal(trials.responses, load_things_eeg2(tree.root, subject=1).responses)
+    trials = load("things_eeg2", root=tmp_path, subject=1)
+    np.testing.assert_array_equal(trials.responses, load("things_eeg2", root=tree.root, subject=1).responses)
     assert trials.stimulus_ids[0] == "training_00001" and "concept" not in trials.trials
-    named = load_things_eeg2(tmp_path, subject=1, image_metadata=tree.root / "image_metadata.npy")
+    named = load("things_eeg2", root=tmp_path, subject=1, image_metadata=tree.root / "image_metadata.npy")
     assert named.stimulus_ids[0] == "train_00000"
     (tmp_path / "other" / "sub-01").mkdir(parents=True)
     (tmp_path / "other" / "sub-01" / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(DataError, match="2 files match"):
-        load_things_eeg2(tmp_path, subject=1)
+        load("things_eeg2", root=tmp_path, subject=1)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_dictionaries_that_do_not_fit(tree: Tree, tmp_path: Path, change: dict[s
     write_npy_dict(tmp_path / "sub-01" / "preprocessed_eeg_training.npy", {**content, **change})
     (tmp_path / "image_metadata.npy").write_bytes((tree.root / "image_metadata.npy").read_bytes())
     with pytest.raises(DataError, match=named):
-        load_things_eeg2(tmp_path, subject=1)
+        load("things_eeg2", root=tmp_path, subject=1)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_raw_dictionaries_that_do_not_fit(tree: Tree, tmp_path: Path, change: di
     (tmp_path / "sub-01" / "ses-01").mkdir(parents=True)
     write_npy_dict(tmp_path / "sub-01" / "ses-01" / "raw_eeg_training.npy", {**content, **change})
     with pytest.raises(DataError, match=named):
-        load_things_eeg2(tmp_path, subject=1, preprocessed=False, tmin=0, tmax=0.1)
+        load("things_eeg2", root=tmp_path, subject=1, preprocessed=False, tmin=0, tmax=0.1)
 
 
 class _Runs:
@@ -182,16 +182,16 @@ def test_a_hostile_file_does_not_run(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "sub-01").mkdir()
     write_npy_dict(tmp_path / "sub-01" / "preprocessed_eeg_training.npy", {**content, "x": _Runs(f"touch {sentinel}")})
     with pytest.raises(DataError, match="system"):
-        load_things_eeg2(tmp_path, subject=1)
+        load("things_eeg2", root=tmp_path, subject=1)
     assert not sentinel.exists()
 
 
 def test_requests_that_make_no_sense(tree: Tree) -> None:
     with pytest.raises(DataError, match="Did you mean 'training'"):
-        load_things_eeg2(tree.root, subject=1, partition="train")
+        load("things_eeg2", root=tree.root, subject=1, partition="train")
     with pytest.raises(DataError, match="a file is missing"):
-        load_things_eeg2(tree.root, subject=9)
+        load("things_eeg2", root=tree.root, subject=9)
     with pytest.raises(DataError, match="no raw session"):
-        load_things_eeg2(tree.root, subject=9, preprocessed=False)
-    with pytest.raises(DataError, match="not a subject"):
-        load_things_eeg2(tree.root, subject="../../etc")
+        load("things_eeg2", root=tree.root, subject=9, preprocessed=False)
+    with pytest.raises(SpecError, match="no subject"):
+        load("things_eeg2", root=tree.root, subject="../../etc")

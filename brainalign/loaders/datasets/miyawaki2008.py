@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.datasets.shared import agree, choose, mask_on_grid, read_lines, standard_run
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_voxels
-from brainalign.loaders.released import agree, choose, mask_on_grid, read_lines, standard_run
 from brainalign.spaces import VolumeSpace
-from brainalign.specs import DatasetSpec
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
@@ -26,7 +26,7 @@ def load_miyawaki2008(
     spec: DatasetSpec,
     root: Path,
     *,
-    subject: Any = None,
+    subject: Name,
     roi: str | Sequence[str] | None = None,
     shift: int = 2,
 ) -> Trials:
@@ -35,7 +35,7 @@ def load_miyawaki2008(
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them.
+        As `brainalign.load` gives them.
     roi : str or sequence of str, optional
         Areas ("V1d", both hemispheres, or "LHV1d"); the whole mask by default.
     shift : int
@@ -68,7 +68,7 @@ def load_miyawaki2008(
         {"step": "zscore", "by": ["run"], "fit": "all volumes"},
         {"step": "shift", "volumes": shift},
     ]
-    info = {"dataset": spec.id, "modality": spec.modality, "subject": "1", "roi": "all" if roi is None else roi}
+    info = {"roi": "all" if roi is None else roi}
     stimuli = _stimuli(table["stimulus_id"], grids)
     return Trials(np.concatenate(responses), table, units, stimuli=stimuli, space=space, history=history, info=info)
 

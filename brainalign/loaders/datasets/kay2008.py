@@ -11,8 +11,8 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5, read_mat
-from brainalign.loaders.released import agree, choose, drop_nan, readable
-from brainalign.specs import DatasetSpec
+from brainalign.loaders.datasets.shared import agree, choose, drop_nan, readable
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
@@ -26,7 +26,7 @@ def load_kay2008(
     spec: DatasetSpec,
     root: Path,
     *,
-    subject: Any = None,
+    subject: Name,
     roi: str | Sequence[str] | None = None,
     nan: str = "raise",
 ) -> Trials:
@@ -35,7 +35,7 @@ def load_kay2008(
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them; the first subject by default.
+        As `brainalign.load` gives them.
     roi : str or sequence of str, optional
         V1, V2, V3, V3A, V3B, V4, LatOcc, other; all by default.
     nan : {"raise", "drop"}
@@ -47,7 +47,6 @@ def load_kay2008(
         `stimulus_id` is ``train-0000`` or ``validation-000`` and so on, counted from 0; `split` "train" or "test".
         Pictures are grey, scaled from the smallest to the largest value of the file to 0-255.
     """
-    subject = spec.subjects[0] if subject is None else subject
     path = spec.path(root, "responses")
     parts, codes = _read_responses(spec, path, subject)
     regions = np.asarray(_REGIONS, dtype=object)[codes]
@@ -65,8 +64,7 @@ def load_kay2008(
     table = pd.DataFrame({"stimulus_id": ids, "subject": str(subject)})
     table["split"] = np.repeat(["train", "test"], [len(part) for part in parts])
     stimuli = Stimuli.from_arrays(_read_pictures(spec, spec.path(root, "stimuli")), ids)
-    info = {"dataset": spec.id, "modality": spec.modality, "subject": str(subject)}
-    return Trials(responses, table, units, stimuli=stimuli, history=history, info=info)
+    return Trials(responses, table, units, stimuli=stimuli, history=history)
 
 
 def _read_responses(spec: DatasetSpec, path: Path, subject: Any) -> tuple[list[np.ndarray], np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_npz
-from brainalign.loaders.released import agree, choose
+from brainalign.loaders.datasets.shared import agree, choose
 from brainalign.specs import DatasetSpec
 from brainalign.stimuli import Stimuli
 
@@ -58,7 +58,7 @@ def load_images92(
         raise DataError("a picture is absent", path=absent[0], expected=n_stimuli, found=n_stimuli - len(absent))
     ids = tuple(file.stem for file in pictures)
     stimuli = Stimuli(ids, images=dict(zip(ids, pictures, strict=True)))
-    return SubjectRdms(rdms, ids, stimuli, {"dataset": spec.id, "modality": spec.modality})
+    return SubjectRdms(rdms, ids, stimuli)
 
 
 def _condensed(matrices: np.ndarray, file: Path) -> np.ndarray:

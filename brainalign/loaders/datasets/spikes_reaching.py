@@ -12,8 +12,8 @@ import pandas as pd
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5
-from brainalign.loaders.released import agree, readable
-from brainalign.specs import DatasetSpec
+from brainalign.loaders.datasets.shared import agree, readable
+from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
 __all__ = ["load_spikes_reaching"]
@@ -23,13 +23,13 @@ _EDGE = 1e-9
 """Bins by which a time may fall short of an edge by rounding: 0.15 s belongs to the fourth bin of 0.05 s."""
 
 
-def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Any = None, bin_width: float = 0.05) -> Trials:
+def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Name, bin_width: float = 0.05) -> Trials:
     """Spike counts in bins that follow each other without a gap; every bin is a row with a stimulus id of its own.
 
     Parameters
     ----------
     spec, root, subject
-        As for every loader.
+        As `brainalign.load` gives them.
     bin_width : float
         Seconds; at least one sample of the cursor must fall into each bin.
 
@@ -65,7 +65,7 @@ def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Any = None, 
         _counts(content, n_bins, bin_width),
         pd.concat([table, _cursor(content, n_bins, bin_width, path), _reaches(content, table["onset"])], axis=1),
         units,
-        info={"dataset": spec.id, "modality": spec.modality, "bin_width": bin_width},
+        info={"bin_width": bin_width},
         history=[{"step": "bin spikes", "bin_width": bin_width}],
     )
 

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError, unknown
+from brainalign.loaders.datasets.shared import agree
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
 from brainalign.loaders.regions import read_labels
-from brainalign.loaders.released import agree
 from brainalign.spaces import VolumeSpace
-from brainalign.specs import DatasetSpec, resolve_inside
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name, resolve_inside
 
 __all__ = ["nsd_units"]
 

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.datasets.shared import agree, drop_nan, pictures_by_name, read_lines
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_voxels
 from brainalign.loaders.regions import volume_units
-from brainalign.loaders.released import agree, drop_nan, pictures_by_name, read_lines
 from brainalign.spaces import VolumeSpace
-from brainalign.specs import DatasetSpec
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
@@ -23,14 +22,14 @@ __all__ = ["load_bold5000"]
 
 
 def load_bold5000(
-    spec: DatasetSpec, root: Path, *, subject: Any = None, mask: Any = None, nan: str = "raise", pictures: Any = None
+    spec: DatasetSpec, root: Path, *, subject: Name, mask: Any = None, nan: str = "raise", pictures: Any = None
 ) -> Trials:
     """Single-trial responses of one subject.
 
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them; the first subject by default.
+        As `brainalign.load` gives them.
     mask : path or nibabel image, optional
         Voxels above zero become units. By default those that are finite and not zero at the start of every session.
     nan : {"raise", "drop"}
@@ -44,7 +43,6 @@ def load_bold5000(
         `stimulus_id` is the file name of the picture (without ``rep_``), `source` coco, imagenet or scenes, `split`
         "test" for the repeated pictures.
     """
-    subject = spec.subjects[0] if subject is None else subject
     files = sorted(spec.paths(root, "betas", subject=subject), key=_natural)
     where = root / spec.relative("betas", subject=subject)
     agree("another number of beta files", path=where, expected=spec.fact("sessions", subject), found=len(files))
@@ -59,7 +57,7 @@ def load_bold5000(
     ids = list(dict.fromkeys(table["stimulus_id"]))
     about = table.drop_duplicates("stimulus_id").set_index("stimulus_id")[["source"]]
     found = None if pictures is None else pictures_by_name(pictures, ids)
-    info = {"dataset": spec.id, "modality": spec.modality, "subject": str(subject), "sessions_used": len(files)}
+    info = {"sessions_used": len(files)}
     stimuli = Stimuli(ids, images=found, table=about)
     return Trials(responses, table, units, stimuli=stimuli, space=space, history=history, info=info)
 

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from brainalign.arrays import row_blocks
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, closest, unknown
+from brainalign.loaders.datasets.shared import one_file
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording
-from brainalign.loaders.ephys_datasets.finding import one_file, subject_number
 from brainalign.loaders.montage import clean_names, positions_of_names
 from brainalign.loaders.npy_dict import read_npy_dict
 from brainalign.spaces import SensorSpace
-from brainalign.specs import find_inside
+from brainalign.specs import DatasetSpec, Name, find_inside
+from brainalign.specs.dataset import fill
 from brainalign.trials import Trials
 
 __all__ = ["load_things_eeg2"]
@@ -29,9 +30,10 @@ _TARGET = 99999  # code of the trials on which the person had to press a button
 
 
 def load_things_eeg2(
-    root: str | PathLike[str],
+    spec: DatasetSpec,
+    root: Path,
     *,
-    subject: int | str,
+    subject: Name,
     partition: str = "training",
     preprocessed: bool = True,
     image_metadata: str | PathLike[str] | None = None,
@@ -41,10 +43,9 @@ def load_things_eeg2(
 
     Parameters
     ----------
-    root : path-like
-        Folder with ``sub-01/`` ... in it, or with such folders one level down (``Preprocessed_data_250Hz/sub-01``).
-    subject : int or str
-        1 to 10.
+    spec, root, subject
+        As `brainalign.load` gives them. The folder has ``sub-01/`` ... in it, or such folders one level down
+        (``Preprocessed_data_250Hz/sub-01``).
     partition : str
         "training" (concepts that the test lacks) or "test".
     preprocessed : bool
@@ -68,13 +69,18 @@ def load_things_eeg2(
         When files are missing, not dictionaries of plain data, or their parts do not fit together.
     """
     if partition not in _SPLITS:
-        what = f"unknown partition '{partition}'.{closest(partition, _SPLITS)}"
-        raise DataError(what, expected=list(_SPLITS), found=partition)
-    root = Path(root)
-    number = subject_number(subject)
+        raise unknown("partition", partition, _SPLITS)
     pictures = _pictures(root, partition, image_metadata)
-    load = _load_preprocessed if preprocessed else _load_raw
-    return load(root, number, partition, pictures, options)
+    if preprocessed:
+        entry = "preprocessed_train" if partition == "training" else "preprocessed_test"
+        pattern = spec.relative(entry, subject=subject)
+        return _load_preprocessed(one_file(root, pattern, f"*/{pattern}"), int(subject), partition, pictures, options)
+    raw = spec.entry("raw").pattern.replace("{session:02d}", "*")
+    paths = _find(root, fill(raw, {"subject": subject, "part": partition}))
+    if not paths:
+        fix = "download the raw sessions, or check root and subject"
+        raise DataError("no raw session", path=root, expected=raw, found="none", fix=fix)
+    return _load_raw(paths, int(subject), partition, pictures, options)
 
 
 def _find(root: Path, pattern: str) -> list[Path]:
@@ -120,7 +126,7 @@ def _named(pictures: pd.DataFrame | None, numbers: np.ndarray, partition: str, p
 
 
 def _load_preprocessed(
-    root: Path, number: int, partition: str, pictures: pd.DataFrame | None, options: Mapping[str, Any]
+    path: Path, number: int, partition: str, pictures: pd.DataFrame | None, options: Mapping[str, Any]
 ) -> Trials:
     known = ("picks", "tmin", "tmax")
     for name in options:
@@ -128,8 +134,6 @@ def _load_preprocessed(
             fix = "preprocessed=False loads the raw sessions, which take every option"
             what = f"preprocessed data take no option '{name}'.{closest(name, known)}"
             raise DataError(what, expected=list(known), found=name, fix=fix)
-    pattern = f"sub-{number:02d}/preprocessed_eeg_{partition}.npy"
-    path = one_file(root, pattern, f"*/{pattern}")
     data, names, times = _parts(read_npy_dict(path), path)
     if pictures is not None and len(pictures) != len(data):
         what = "preprocessed data and picture table differ"
@@ -150,7 +154,7 @@ def _load_preprocessed(
         times=kept,
         space=SensorSpace((len(times) - 1) / float(times[-1] - times[0]), montage="easycap-M1"),
         history=[{"step": "load_things_eeg2", "whitened": "by the authors of the file; the recipe is not in it"}],
-        info={"dataset": "things_eeg2", "modality": "eeg", "unit": "none (whitened)"},
+        info={"unit": "none (whitened)"},
     )
 
 
@@ -179,23 +183,17 @@ def _single_trials(data: np.ndarray, channels: list[int]) -> np.ndarray:
 
 
 def _load_raw(
-    root: Path, number: int, partition: str, pictures: pd.DataFrame | None, options: Mapping[str, Any]
+    paths: list[Path], number: int, partition: str, pictures: pd.DataFrame | None, options: Mapping[str, Any]
 ) -> Trials:
     given = dict(options)
     window = (given.pop("tmin", None), given.pop("tmax", None))
     chosen = EphysOptions.parse(given)
-    paths = _find(root, f"sub-{number:02d}/ses-*/raw_eeg_{partition}.npy")
-    if not paths:
-        expected = f"sub-{number:02d}/ses-*/raw_eeg_{partition}.npy"
-        raise DataError("no raw session", path=root, expected=expected, found="none")
     recordings, events = [], []
     for path in paths:
         recording = _session(path, f"{number:02d}")
         recordings.append(recording)
         events.append(_events(recording, partition, pictures))
-    trials = load_recordings(recordings, events, window=window, options=chosen)
-    trials.info |= {"dataset": "things_eeg2"}
-    return trials
+    return load_recordings(recordings, events, window=window, options=chosen)
 
 
 def _session(path: Path, subject: str) -> Recording:

@@ -11,8 +11,8 @@ from scipy.signal import detrend
 from sklearn.svm import SVC
 
 from brainalign.errors import DataError
+from brainalign.loaders.datasets.shared import block_means
 from brainalign.loaders.registry import load
-from brainalign.loaders.released import block_means
 from brainalign.loaders.trees import make_tree
 from tests.conftest import real_data
 

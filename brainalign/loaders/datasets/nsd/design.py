@@ -12,10 +12,9 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5, read_mat
+from brainalign.loaders.datasets.shared import agree, readable
 from brainalign.loaders.events import read_table
-from brainalign.loaders.released import agree, readable
-from brainalign.specs import DatasetSpec
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 
 __all__ = ["nsd_stimuli", "nsd_trials", "stimulus_id"]

@@ -12,13 +12,12 @@ import numpy as np
 from brainalign.arrays import sha256_array
 from brainalign.cache import Cache
 from brainalign.errors import DataError
+from brainalign.loaders.datasets.nsd.betas import beta_file, read_betas
+from brainalign.loaders.datasets.nsd.design import nsd_stimuli, nsd_trials
+from brainalign.loaders.datasets.nsd.regions import nsd_units
+from brainalign.loaders.datasets.shared import agree, choose
 from brainalign.loaders.nifti import open_nifti, read_volume
-from brainalign.loaders.nsd_betas import beta_file, read_betas
-from brainalign.loaders.nsd_design import nsd_stimuli, nsd_trials
-from brainalign.loaders.nsd_regions import nsd_units
-from brainalign.loaders.released import agree, choose
-from brainalign.specs import DatasetSpec
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
 __all__ = ["load_nsd"]
@@ -28,7 +27,7 @@ def load_nsd(
     spec: DatasetSpec,
     root: Path,
     *,
-    subject: Any = None,
+    subject: Name,
     roi: str | Sequence[str] = "nsdgeneral",
     sessions: int | Sequence[int] | None = None,
     cache: str | None = None,
@@ -41,7 +40,7 @@ def load_nsd(
     Parameters
     ----------
     spec, root, subject
-        As `brainalign.loaders.registry.load` gives them; the first subject by default.
+        As `brainalign.load` gives them.
     roi : str or sequence of str
         A family of regions ("nsdgeneral", "prf-visualrois", "streams", "floc-faces"), a label in one ("V1v", "FFA-1"
         where the copy has the release's colour tables), or an area in halves ("V1"). Several are joined.
@@ -63,7 +62,6 @@ def load_nsd(
     DataError
         When files are absent, damaged or contradict the spec, or a region or session is unknown.
     """
-    subject = spec.subjects[0] if subject is None else subject
     used = _sessions(spec, subject, sessions)
     where = {"subject": subject, "space": spec.values("space")[0], "beta_version": spec.values("beta_version")[0]}
     mask, units, space, rois = nsd_units(spec, root, subject=subject, roi=roi)
@@ -79,8 +77,7 @@ def load_nsd(
         responses = reader.in_memory()
     else:
         responses = reader.in_cache(choose(cache, ["float32", "float16"], what="cache")[0])
-    info = {"dataset": spec.id, "modality": spec.modality, "unit": spec.entry("betas_hdf5").unit, **where}
-    info |= {"subject": str(subject), "roi": rois, "sessions_used": used}
+    info = {"unit": spec.entry("betas_hdf5").unit, "roi": rois, "sessions_used": used, **where}
     stimuli = nsd_stimuli(spec, root, table["stimulus_id"].unique().tolist())
     history = [{"step": "load", "scale": spec.entry("betas_hdf5").scale, "dtype": str(responses.dtype)}]
     return Trials(responses, table, units, stimuli=stimuli, space=space, history=history, info=info)

@@ -14,8 +14,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from brainalign.errors import DataError
-from brainalign.loaders import nsd
-from brainalign.loaders.nsd_betas import read_hdf5_voxels
+from brainalign.loaders.datasets.nsd import load as nsd_load
+from brainalign.loaders.datasets.nsd.betas import read_hdf5_voxels
 from brainalign.loaders.registry import load
 from brainalign.loaders.trees import make_tree
 
@@ -189,7 +189,7 @@ def test_cache_streams_and_opens_again(copy, tree, monkeypatch):
     assert half.responses.dtype == np.float16
     np.testing.assert_allclose(half.responses, wanted, rtol=1e-3)
     with monkeypatch.context() as patch:
-        patch.setattr(nsd, "read_betas", lambda *_, **__: pytest.fail("read again"))
+        patch.setattr(nsd_load, "read_betas", lambda *_, **__: pytest.fail("read again"))
         assert np.array_equal(load(spec, root=root, subject=SUBJECT, cache="float32").responses, wanted)
     betas = path("betas_hdf5", session=2)
     content = rewrite_hdf5(betas)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
+from brainalign.loaders.datasets.shared import one_file
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import open_recording
-from brainalign.loaders.ephys_datasets.finding import one_file, subject_number
 from brainalign.loaders.events import read_table
 from brainalign.loaders.montage import clean_names
-from brainalign.specs import find_inside, resolve_inside
+from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
 __all__ = ["load_podcast_ecog"]
 
-_SIGNALS = {
-    "highgamma": "derivatives/ecogprep/{sub}/ieeg/{sub}_*desc-highgamma_ieeg.fif",
-    "prepared": "derivatives/ecogprep/{sub}/ieeg/{sub}_*_ieeg.fif",
-    "raw": "{sub}/ieeg/{sub}_*_ieeg.edf",
-}
+_SIGNALS = ("highgamma", "prepared", "raw")  # file entries of the spec
 
 
 def load_podcast_ecog(
-    root: str | PathLike[str],
+    spec: DatasetSpec,
+    root: Path,
     *,
-    subject: int | str,
+    subject: Name,
     signal: str = "highgamma",
     transcript: str = "gpt2-xl",
     **options: Any,
@@ -39,10 +35,8 @@ def load_podcast_ecog(
 
     Parameters
     ----------
-    root : path-like
-        The BIDS folder.
-    subject : int or str
-        1 to 9.
+    spec, root, subject
+        As `brainalign.load` gives them.
     signal : str
         "highgamma" (prepared envelope), "prepared" (cleaned voltages) or "raw" (EDF).
     transcript : str
@@ -64,27 +58,23 @@ def load_podcast_ecog(
         When files are missing or cut, or the transcript lacks its columns.
     """
     if signal not in _SIGNALS:
-        raise DataError(f"unknown signal '{signal}'.{closest(signal, _SIGNALS)}", expected=list(_SIGNALS))
-    root, name = Path(root), f"sub-{subject_number(subject):02d}"
-    words = _words(resolve_inside(root, f"stimuli/{transcript}/transcript.tsv"))
+        raise unknown("signal", signal, _SIGNALS)
+    words = _words(spec.path(root, "transcript", features=transcript))
     window = (options.pop("tmin", None), options.pop("tmax", None))
     kind = "ecog" if signal == "raw" else None  # EDF knows only EEG
     chosen = EphysOptions.parse({"edges": "drop", "channel_type": kind, **options})
     without = "desc-" if signal == "prepared" else None
-    recording = open_recording(one_file(root, _SIGNALS[signal].format(sub=name), without=without))
-    bad = _bad_channels(root, name)
+    recording = open_recording(one_file(root, spec.relative(signal, subject=subject), without=without))
+    bad = _bad_channels(spec.paths(root, "channels", subject=subject))
     recording.data.info["bads"] = [channel for channel in recording.data.ch_names if channel in bad]
-    trials = load_recordings([recording], [words], window=window, options=chosen)
-    trials.info["dataset"] = "podcast_ecog"
-    return trials
+    return load_recordings([recording], [words], window=window, options=chosen)
 
 
 def _words(path: Path) -> pd.DataFrame:
     table = read_table(path)
-    missing = [name for name in ("word", "start", "end") if name not in table]
-    if missing:
-        expected = ["word", "start", "end"]
-        raise DataError("not a transcript", path=path, expected=expected, found=list(table.columns))
+    if not {"word", "start", "end"} <= set(table):
+        expected, fix = ["word", "start", "end"], "name a folder under stimuli/ that times its words: transcript=..."
+        raise DataError("not a transcript", path=path, expected=expected, found=list(table.columns), fix=fix)
     table = table.dropna(subset=["start", "end"])
     if "word_idx" in table:
         rows = table.groupby("word_idx", sort=True)
@@ -94,9 +84,8 @@ def _words(path: Path) -> pd.DataFrame:
     return made.assign(stimulus_id=[f"word_{number:05d}" for number in range(len(made))])
 
 
-def _bad_channels(root: Path, name: str) -> set[str]:
+def _bad_channels(found: list[Path]) -> set[str]:
     """Channels that channels.tsv calls bad, where there is such a table."""
-    found = find_inside(root, f"{name}/ieeg/{name}_*channels.tsv")
     table = read_table(found[0]) if found else pd.DataFrame()
     if not {"name", "status"} <= set(table):
         return set()

@@ -13,10 +13,11 @@ import pandas as pd
 
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, closest
+from brainalign.specs import find_inside
 
 __all__ = [
-    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "pictures_by_name", "read_lines", "readable",
-    "standard_run",
+    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "one_file", "pictures_by_name", "read_lines",
+    "readable", "standard_run",
 ]  # fmt: skip
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -32,6 +33,34 @@ def agree(what: str, *, path: Any, expected: Any, found: Any, fix: str | None = 
             found=found,
             fix=fix or "download or copy the file again, or correct the spec if your release differs",
         )
+
+
+def one_file(root: Path, *patterns: str, without: str | None = None) -> Path:
+    """The one file that matches the first pattern that matches at all.
+
+    Parameters
+    ----------
+    root : Path
+    *patterns : str
+        Relative, each component may hold ``*``; tried in this order.
+    without : str, optional
+        Files whose name holds this are passed over.
+
+    Raises
+    ------
+    DataError
+        When none or several match.
+    """
+    for pattern in patterns:
+        found = [path for path in find_inside(root, pattern) if without is None or without not in path.name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [path.relative_to(root).as_posix() for path in found]
+            fix = "give the one folder that holds it as root"
+            raise DataError(f"{len(found)} files match", path=root, expected=f"one '{pattern}'", found=names, fix=fix)
+    expected, fix = " or ".join(patterns), "check root and subject, or download the file"
+    raise DataError("a file is missing", path=root, expected=expected, found="none", fix=fix)
 
 
 def choose(wanted: str | Sequence[str] | None, known: Sequence[str], *, what: str) -> list[str]:

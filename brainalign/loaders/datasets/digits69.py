@@ -10,9 +10,9 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_mat
-from brainalign.loaders.released import agree
+from brainalign.loaders.datasets.shared import agree
 from brainalign.spaces import VolumeSpace
-from brainalign.specs import DatasetSpec
+from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
@@ -21,7 +21,7 @@ __all__ = ["load_digits69"]
 _LABELS = {1: "six", 2: "nine"}
 
 
-def load_digits69(spec: DatasetSpec, root: Path, *, subject: Any = None) -> Trials:
+def load_digits69(spec: DatasetSpec, root: Path, *, subject: Name) -> Trials:
     """Beta estimates of 100 digits, with the digits and the visual areas of each voxel.
 
     Voxels follow the mask in MATLAB's column-major order (neighbours then correlate, in row-major order they do not).
@@ -58,7 +58,6 @@ def load_digits69(spec: DatasetSpec, root: Path, *, subject: Any = None) -> Tria
         units,
         stimuli=Stimuli.from_arrays(images, ids, captions=captions, table=table),
         space=space,
-        info={"dataset": spec.id, "modality": spec.modality},
     )
 
 

@@ -12,10 +12,9 @@ import numpy as np
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import open_hdf5
+from brainalign.loaders.datasets.shared import agree, readable
 from brainalign.loaders.nifti import open_nifti, read_voxels
-from brainalign.loaders.released import agree, readable
-from brainalign.specs import DatasetSpec, resolve_inside
-from brainalign.specs.schema import Name
+from brainalign.specs import DatasetSpec, Name, resolve_inside
 
 __all__ = ["beta_file", "read_betas", "read_hdf5_voxels"]
 
