@@ -9,7 +9,7 @@ import numpy as np
 
 from brainalign.arrays import resolve_device
 
-__all__ = ["cast", "namespace", "on_device", "to_like", "to_numpy"]
+__all__ = ["cast", "half", "half_product", "namespace", "on_device", "to_like", "to_numpy"]
 
 
 def namespace(x: Any) -> Any:
@@ -49,3 +49,16 @@ def on_device(x: np.ndarray, device: str) -> Any:
     import torch
 
     return torch.as_tensor(np.ascontiguousarray(x), device=found)
+
+
+def half(x: Any) -> Any:
+    """`x` as a bfloat16 torch tensor, on its device."""
+    import torch
+
+    return torch.as_tensor(x).to(torch.bfloat16)
+
+
+def half_product(a: Any, b: Any) -> Any:
+    """``a @ b`` in bfloat16 with `a` a tensor in that; the result, in float32, is of the kind of `b`."""
+    product = (a @ half(b)).float()
+    return product.numpy() if isinstance(b, np.ndarray) else product

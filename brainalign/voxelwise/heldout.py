@@ -11,7 +11,11 @@ projected quantities. With the training design of a fold decomposed (eigenvalues
   ``sum_j w_j^2 b_j (M_near b)_j``; with the cut at a relative gap of 1e-6 both parts are good to about 1e-10.
 
 The training products are the total minus the held-out part; centring inside the fold is a rank-one correction,
-carried by one extra column of ones in the design.
+carried by one extra column of ones in the design. Samples with weights are rows times the roots of their weights, the
+column of ones included, and sums over samples are weighted.
+
+A projection answers for a vector of penalties (n_alphas,), which all targets try, or for an array (1, n_targets), one
+penalty per target; the second is what a line search asks for, and costs no product of matrices in "folds" and "gcv".
 """
 
 from __future__ import annotations
@@ -22,13 +26,21 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import row_blocks
-from brainalign.voxelwise.backend import cast, namespace, to_numpy
-from brainalign.voxelwise.solvers import Decomposition, eigh_without_null, shrinkage
+from brainalign.voxelwise.backend import cast, half_product, namespace, to_numpy
+from brainalign.voxelwise.factors import FoldFactor, LooFactor
+from brainalign.voxelwise.factors import _norm_kernels as _norm_kernels
+from brainalign.voxelwise.solvers import Decomposition, shrinkage
 
-__all__ = ["FoldFactor", "Moments", "factor_fold", "fold_moments", "gcv_scores", "loo_moments"]
-
-_CLOSE = 1e-6
-"""Relative gap under which two eigenvalues count as equal."""
+__all__ = [
+    "FoldProjection",
+    "GcvProjection",
+    "LooProjection",
+    "Moments",
+    "fold_moments",
+    "project_fold",
+    "project_gcv",
+    "project_loo",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +49,8 @@ class Moments:
 
     Parameters
     ----------
-    n_samples : int
+    weight : float
+        Sum of the sample weights; the number of samples without.
     offset : array (n_targets,)
         Mean of the training targets (zero without intercept).
     pred_sum, pred_sq, cross : array (n_alphas, n_targets)
@@ -45,7 +58,7 @@ class Moments:
     y_sum, y_sq : array (n_targets,)
     """
 
-    n_samples: int
+    weight: float
     offset: np.ndarray
     pred_sum: np.ndarray
     pred_sq: np.ndarray
@@ -55,242 +68,209 @@ class Moments:
 
     def score(self, scoring: str) -> np.ndarray:
         """R² or correlation, (n_alphas, n_targets); NaN where the held-out target (or prediction) is constant."""
-        y_var = self.y_sq - self.y_sum**2 / self.n_samples
+        y_var = self.y_sq - self.y_sum**2 / self.weight
         y_var = np.where(y_var > 1e-12 * self.y_sq, y_var, np.nan)
         if scoring == "r2":
             return 1.0 - (self.y_sq - 2.0 * self.cross + self.pred_sq) / y_var
-        covariance = self.cross - self.pred_sum * self.y_sum / self.n_samples
-        pred_var = self.pred_sq - self.pred_sum**2 / self.n_samples
+        covariance = self.cross - self.pred_sum * self.y_sum / self.weight
+        pred_var = self.pred_sq - self.pred_sum**2 / self.weight
         pred_var = np.where(pred_var > 1e-12 * self.pred_sq, pred_var, np.nan)
         return covariance / np.sqrt(pred_var * y_var)
 
     def prediction_sums(self) -> tuple[np.ndarray, np.ndarray]:
         """Sum and sum of squares of the predictions themselves, offset included."""
-        shift = self.offset * self.n_samples
+        shift = self.offset * self.weight
         return self.pred_sum + shift, self.pred_sq + self.offset * (2.0 * self.pred_sum + shift)
 
 
+def _total(weights: Any, terms: Any, each: bool) -> Any:
+    """``sum_j weights_j terms_j``: (n_alphas, n_targets), or (1, n_targets) where `each` target has its own weights."""
+    if each:
+        return namespace(terms).einsum("jt,jt->t", weights, terms)[None]
+    return weights @ terms
+
+
 @dataclass(frozen=True, eq=False)
-class FoldFactor:
-    """The decomposed training design of one fold, ready for any number of targets.
+class FoldProjection:
+    """Targets of one fold in the eigenbasis of its training design.
 
     Parameters
     ----------
-    train, test, excluded : array of int
-        Rows; `excluded` are those not in train (more than test where a gap is left).
-    eigenvalues : array (rank,), float64
-    rotation : array (rank, n_columns) or None
-        Takes products of the design (with its column of ones) to V'X'Y of the centred training samples.
-    train_design : array (n_train, rank) or None
-        The rotated training design itself, where that is the smaller (fewer samples than directions).
-    test_design : array (n_test, rank)
-        Rotated, about the training mean.
-    test_sum : array (rank,), float64
-        Its column sums.
-    far, near : array or None
-        The matrices N and M_near of the module's equations (M_near as its diagonal where that is all).
+    fold : FoldFactor
+    offset, y_sum, y_sq : array (n_targets,)
+        As in `Moments`.
+    b : array (rank, n_targets)
+        ``V'X'Y`` of the training samples.
+    cross : array (rank, n_targets), float64
+        Its product with ``Z'Y`` of the test samples.
+    far, near : array (rank, n_targets), float64, or None
+        ``b N b`` and ``b M_near b`` by the first index; None where predictions are formed.
     """
 
-    train: np.ndarray
-    test: np.ndarray
-    excluded: np.ndarray
-    eigenvalues: Any
-    rotation: Any
-    train_design: Any
-    test_design: Any
-    test_sum: Any
-    centred: bool
-    far: Any = None
-    near: Any = None
+    fold: FoldFactor
+    offset: Any
+    y_sum: Any
+    y_sq: Any
+    b: Any
+    cross: Any
+    far: Any
+    near: Any
+
+    def moments(self, alphas: Any) -> Moments:
+        """Moments at every penalty (n_alphas,), or at one penalty per target (1, n_targets)."""
+        weights, each = shrinkage(self.fold.eigenvalues, alphas), alphas.ndim == 2
+        sums = self.fold.test_sum[:, None] if each else self.fold.test_sum
+        pred_sum = _total(weights * sums, cast(self.b, "float64"), each)
+        cross = _total(weights, self.cross, each) - self.offset * pred_sum
+        parts = (self.offset, pred_sum, self._norms(weights, each), cross, self.y_sum, self.y_sq)
+        return Moments(self.fold.weight(self.fold.test), *(to_numpy(part) for part in parts))
+
+    def _norms(self, weights: Any, each: bool) -> Any:
+        """Squared norm over the test samples of the prediction at each penalty."""
+        if self.far is None:
+            xp = namespace(self.b)
+            dtype = str(self.b.dtype).rpartition(".")[2]
+            shrunk = [weights] if each else [row[:, None] for row in weights]
+            predictions = (self._predicted(cast(one, dtype) * self.b) for one in shrunk)
+            return xp.stack([(one * one).sum(0, dtype=xp.float64) for one in predictions])
+        # N is antisymmetric, so a constant may be taken from the weights: this one leaves least to cancel.
+        centred = weights - (weights[-1:] if each else weights[:, -1:])
+        return _total(centred, self.far, each) + _total(weights * weights, self.near, each)
+
+    def _predicted(self, inner: Any) -> Any:
+        if self.fold.test_half is not None:
+            return half_product(self.fold.test_half, inner)
+        return self.fold.test_design @ inner
 
 
-def factor_fold(
-    left: Any, eigenvalues: Any, train: np.ndarray, test: np.ndarray, *, centred: bool, n_alphas: int
-) -> FoldFactor:
-    """Decompose the training part of ``left diag(eigenvalues)^(1/2)`` by taking the held-out part from the whole.
-
-    Parameters
-    ----------
-    left : array (n_samples, rank)
-    eigenvalues : array (rank,)
-        Of the whole design, as `brainalign.voxelwise.solvers.decompose` returns them.
-    train, test : array of int
-    centred : bool
-        Centre inside the fold.
-    n_alphas : int
-        How many penalties will be scored; decides how the norms of predictions are computed.
-    """
-    dtype = str(left.dtype).rpartition(".")[2]
-    excluded = np.setdiff1d(np.arange(len(left)), train)
-    root = namespace(left).sqrt(eigenvalues)
-    # The columns of `left` sum to zero where the design is centred, so the excluded rows give the training mean.
-    mean = -cast(left[excluded], "float64").sum(0) / len(train) * float(centred)
-    rotation = train_design = None
-    if len(train) >= left.shape[1]:
-        values, vectors = _train_by_subtraction(left[excluded], mean, root, len(train))
-        turned = (root[:, None] * vectors).T
-        columns = [turned, -(turned @ mean)[:, None]] if centred else [turned]
-        rotation = cast(namespace(left).concatenate(columns, axis=1), dtype)
-        del turned, columns
-    else:
-        values, vectors, train_design = _train_directly(left[train], mean, root)
-    tested = ((cast(left[test], "float64") - mean) * root) @ vectors
-    del vectors
-    unit = 1 if dtype == "float32" else 2
-    formed = n_alphas * len(test) * unit <= 2 * len(values)
-    test_design = cast(tested, dtype) if formed or rotation is None else None
-    far, near = (None, None) if formed else _norm_kernels(values, tested.T @ tested)
-    return FoldFactor(
-        train,
-        test,
-        excluded,
-        values,
-        rotation,
-        train_design,
-        test_design,
-        tested.sum(0),
-        centred,
-        far,
-        near,
-    )
-
-
-def _train_by_subtraction(gone: Any, mean: Any, root: Any, n_train: int) -> tuple[Any, Any]:
-    """Eigenvalues and vectors of the training Gram matrix: the whole, which is 1 in `left`, less what is excluded."""
-    gone = cast(gone, "float64")
-    inner = -(gone.T @ gone)
-    inner -= (n_train * mean)[:, None] * mean[None, :]
-    diagonal = np.arange(len(inner))
-    inner[diagonal, diagonal] += 1.0
-    inner *= root[:, None]
-    inner *= root
-    return eigh_without_null(inner, n_train)
-
-
-def _train_directly(kept: Any, mean: Any, root: Any) -> tuple[Any, Any, Any]:
-    """Eigenvalues, right vectors and rotated design of fewer training samples than directions."""
-    design = (cast(kept, "float64") - mean) * root
-    values, outer = eigh_without_null(design @ design.T, len(design))
-    scale = namespace(kept).sqrt(values)
-    return values, design.T @ (outer / scale), cast(outer * scale, str(kept.dtype).rpartition(".")[2])
-
-
-def _norm_kernels(eigenvalues: Any, gram: Any) -> tuple[Any, Any]:
-    """N and M_near of the module's equations; M_near as a vector where only the diagonal is near."""
-    gram = (gram + gram.T) / 2  # exact symmetry makes N exactly antisymmetric
-    gap = eigenvalues[None, :] - eigenvalues[:, None]
-    near = abs(gap) <= _CLOSE * (eigenvalues[None, :] + eigenvalues[:, None])
-    diagonal = np.arange(len(eigenvalues))
-    only_diagonal = int(near.sum()) == len(eigenvalues)
-    kept = gram[diagonal, diagonal] if only_diagonal else namespace(gram).where(near, gram, 0.0)
-    gap[near] = np.inf
-    gram *= 2.0
-    gram /= gap
-    return gram, kept
-
-
-def _norms(fold: FoldFactor, weights: Any, b: Any, b64: Any) -> Any:
-    """Squared norm over the test samples of the prediction at each penalty, (n_alphas, n_targets)."""
-    xp = namespace(b)
-    if fold.far is None:
-        dtype = str(b.dtype).rpartition(".")[2]
-        predictions = (fold.test_design @ (cast(row, dtype)[:, None] * b) for row in weights)
-        return xp.stack([(one * one).sum(0, dtype=xp.float64) for one in predictions])
-    # N is antisymmetric, so a constant may be taken from the weights: this one leaves least to cancel.
-    centred = weights - weights[:, -1:]
-    near = fold.near[:, None] * b64 if fold.near.ndim == 1 else fold.near @ b64
-    return centred @ (b64 * (fold.far @ b64)) + (weights * weights) @ (b64 * near)
-
-
-def fold_moments(fold: FoldFactor, Y: Any, held: Any, kept: Any, alphas: Any) -> Moments:
-    """Moments of one fold at every penalty.
+def project_fold(fold: FoldFactor, Y: Any, held: Any, kept: Any) -> FoldProjection:
+    """Project the targets of one fold.
 
     Parameters
     ----------
     fold : FoldFactor
     Y : array (n_samples, n_targets)
-        Targets, about their mean over all samples where the model has an intercept.
+        Targets, about their mean over all samples where the model has an intercept, times the roots of the weights.
     held, kept : array (n_columns, n_targets)
         Products of the design (with its column of ones) and Y over the test and over the training samples; not read
         where the fold has a `train_design`.
-    alphas : array (n_alphas,)
     """
-    tested = cast(Y[fold.test], "float64")
-    offset = -cast(Y[fold.excluded], "float64").sum(0) / len(fold.train) * float(fold.centred)
+    tested, test_weight = cast(Y[fold.test], "float64"), fold.weight(fold.test)
+    offset = -fold.sums(fold.excluded, cast(Y[fold.excluded], "float64")) / fold.weight(fold.train)
+    offset = offset * float(fold.centred)
     if fold.rotation is None:
         b, product = fold.train_design.T @ Y[fold.train], fold.test_design.T @ Y[fold.test]
     else:
         b, product = fold.rotation @ kept, fold.rotation @ held
-    b64, weights = cast(b, "float64"), shrinkage(fold.eigenvalues, alphas)
-    pred_sum = (weights * fold.test_sum) @ b64
-    cross = weights @ (cast(product, "float64") * b64) - offset * pred_sum
-    y_sum, y_sq = tested.sum(0), (tested * tested).sum(0)
-    n_samples = len(fold.test)
-    y_sq = y_sq - offset * (2.0 * y_sum - n_samples * offset)
-    sums = (offset, pred_sum, _norms(fold, weights, b, b64), cross, y_sum - n_samples * offset, y_sq)
-    return Moments(n_samples, *(to_numpy(one) for one in sums))
+    b64 = cast(b, "float64")
+    far = near = None
+    if fold.far is not None:
+        far = b64 * (fold.far @ b64)
+        near = b64 * (fold.near[:, None] * b64 if fold.near.ndim == 1 else fold.near @ b64)
+    y_sum, y_sq = fold.sums(fold.test, tested), (tested * tested).sum(0)
+    y_sq = y_sq - offset * (2.0 * y_sum - test_weight * offset)
+    cross = cast(product, "float64") * b64
+    return FoldProjection(fold, offset, y_sum - test_weight * offset, y_sq, b, cross, far, near)
 
 
-def loo_moments(made: Decomposition, Y: Any, products: Any, alphas: Any) -> Moments:
-    """Moments of leave-one-out predictions in closed form, every sample predicted by the fit to all others.
+def fold_moments(fold: FoldFactor, Y: Any, held: Any, kept: Any, alphas: Any) -> Moments:
+    """Moments of one fold at every penalty; see `project_fold`."""
+    return project_fold(fold, Y, held, kept).moments(alphas)
+
+
+@dataclass(frozen=True, eq=False)
+class LooProjection:
+    """Leave-one-out predictions in closed form, every sample predicted by the fit to all others.
 
     The held-out residual is ``(Y - HY)_i / (1 - H_ii)`` with H the hat matrix (and mean); numerator and denominator
     are both summed from ``alpha / (s + alpha)``, so that small penalties lose nothing to cancellation.
 
     Parameters
     ----------
+    factor : LooFactor
+    Y, products : array
+        Centred targets, and left'Y.
+    outside : array or None
+        What of Y no penalty reaches.
+    """
+
+    factor: LooFactor
+    Y: Any
+    products: Any
+    outside: Any
+
+    def moments(self, alphas: Any) -> Moments:
+        """Moments at every penalty (n_alphas,), or at one penalty per target (1, n_targets)."""
+        factor, made = self.factor, self.factor.made
+        Y, root, each = cast(self.Y, "float64"), made.root_weights, alphas.ndim == 2
+        y_sum, y_sq = root @ Y, (Y**2).sum(0)
+        kept = factor.kept(alphas)
+        share, kept = factor.share(kept), cast(kept, made.dtype)
+        pairs = [(share, kept)] if each else [(share[:, [i]], kept[:, [i]]) for i in range(len(alphas))]
+        sums = [[to_numpy(one) for one in self._residual_sums(*pair)] for pair in pairs]
+        total, product, square = (np.stack(one) for one in zip(*sums, strict=True))
+        y_sum, y_sq = to_numpy(y_sum), to_numpy(y_sq)
+        pred_sq, weight = y_sq - 2.0 * product + square, float((root**2).sum())
+        return Moments(weight, y_sum * 0.0, y_sum - total, pred_sq, y_sq - product, y_sum, y_sq)
+
+    def _residual_sums(self, share: Any, kept: Any) -> list[Any]:
+        """Sums over samples of the residuals ``share * (outside + left inner)``, of them times Y, of their squares."""
+        xp, Y, made = namespace(self.Y), self.Y, self.factor.made
+        root, inner, half_left = cast(made.root_weights, made.dtype), kept * self.products, self.factor.left_half
+        sums = [0.0, 0.0, 0.0]
+        for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=2**21):  # blocks that stay in the cache
+            residual = made.left[rows] @ inner if half_left is None else half_product(half_left[rows], inner)
+            if self.outside is not None:
+                residual += self.outside[rows]
+            residual *= share[rows]
+            parts = (
+                root[rows] @ residual,
+                xp.einsum("ij,ij->j", residual, Y[rows]),
+                xp.einsum("ij,ij->j", residual, residual),
+            )
+            sums = [total + cast(part, "float64") for total, part in zip(sums, parts, strict=True)]
+        return sums
+
+
+def project_loo(factor: LooFactor, Y: Any, products: Any) -> LooProjection:
+    """Project targets (about their mean, times the roots of the weights) for leave-one-out."""
+    return LooProjection(factor, Y, products, None if factor.full else Y - factor.made.left @ products)
+
+
+@dataclass(frozen=True, eq=False)
+class GcvProjection:
+    """Generalised cross-validation.
+
+    Golub, Heath & Wahba 1979, Technometrics 21, eq. 2.3: ``n |Y - HY|^2 / trace(1 - H)^2``. Sample weights count as
+    precisions: it is the formula for the rows times the roots of their weights, of which those not zero are counted.
+
+    Parameters
+    ----------
     made : Decomposition
-    Y, products, alphas
-        Centred targets, left'Y, and penalties.
+    squares : array (rank, n_targets), float64
+        Of left'Y.
+    total : array (n_targets,), float64
+        Sum of the squares of Y.
     """
-    n_samples, rank = made.left.shape
-    full = rank >= n_samples - int(made.centred)
-    # What no penalty reaches: the part of Y, and of every sample's leverage, outside the column space.
-    outside = None if full else Y - made.left @ products
-    squares = cast(made.left, "float64") ** 2
-    spare = 0.0 if full else 1.0 - float(made.centred) / n_samples - squares.sum(1)
-    y_sum, y_sq = cast(Y, "float64").sum(0), (cast(Y, "float64") ** 2).sum(0)
-    pred_sum, pred_sq, cross = (np.empty((len(alphas), Y.shape[1])) for _ in range(3))
-    for row, alpha in enumerate(alphas):
-        kept = alpha / (made.eigenvalues + alpha)
-        share = cast(1.0 / (spare + squares @ kept), made.dtype)[:, None]
-        sums = _residual_sums(made.left, cast(kept, made.dtype)[:, None] * products, outside, share, Y)
-        pred_sum[row] = to_numpy(y_sum - sums[0])
-        pred_sq[row] = to_numpy(y_sq - 2.0 * sums[1] + sums[2])
-        cross[row] = to_numpy(y_sq - sums[1])
-    y_sum, y_sq = to_numpy(y_sum), to_numpy(y_sq)
-    return Moments(n_samples, y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, y_sq)
+
+    made: Decomposition
+    squares: Any
+    total: Any
+
+    def scores(self, alphas: Any) -> np.ndarray:
+        """One minus the error over the variance at every penalty, or at one penalty per target."""
+        made, each = self.made, alphas.ndim == 2
+        kept = shrinkage(made.eigenvalues, alphas) * (alphas if each else alphas[:, None])
+        n_samples = int((made.root_weights > 0).sum())
+        freedom = n_samples - int(made.centred) - made.left.shape[1]
+        spare = freedom + (kept.sum(0)[None] if each else kept.sum(1)[:, None])
+        # Where the design spans all that targets can be, what is left outside is rounding.
+        outside = (self.total - self.squares.sum(0)) * float(freedom > 0)
+        error = to_numpy(n_samples**2 * (outside.clip(0) + _total(kept * kept, self.squares, each)) / spare**2)
+        total = to_numpy(self.total)
+        return 1.0 - error / np.where(total > 0, total, np.nan)
 
 
-def _residual_sums(left: Any, inner: Any, outside: Any, share: Any, Y: Any) -> Any:
-    """Sums over samples of the residuals ``share * (outside + left inner)``, of them times Y, and of their squares."""
-    xp = namespace(Y)
-    sums = [0.0, 0.0, 0.0]
-    for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=2**21):  # blocks that stay in the cache, summed in float64
-        residual = left[rows] @ inner
-        if outside is not None:
-            residual += outside[rows]
-        residual *= share[rows]
-        parts = (
-            residual.sum(0),
-            xp.einsum("ij,ij->j", residual, Y[rows]),
-            xp.einsum("ij,ij->j", residual, residual),
-        )
-        sums = [total + cast(part, "float64") for total, part in zip(sums, parts, strict=True)]
-    return sums
-
-
-def gcv_scores(made: Decomposition, Y: Any, products: Any, alphas: Any) -> np.ndarray:
-    """One minus the generalised cross-validation error over the variance, (n_alphas, n_targets).
-
-    Golub, Heath & Wahba 1979, Technometrics 21, eq. 2.3: ``n |Y - HY|^2 / trace(1 - H)^2``.
-    """
-    n_samples = len(Y)
-    squares = cast(products, "float64") ** 2
-    total = (cast(Y, "float64") ** 2).sum(0)
-    kept = alphas[:, None] * shrinkage(made.eigenvalues, alphas)
-    outside = total - squares.sum(0)
-    spare = n_samples - int(made.centred) - made.left.shape[1] + kept.sum(1)
-    error = n_samples**2 * (outside.clip(0) + (kept * kept) @ squares) / spare[:, None] ** 2
-    total, error = to_numpy(total), to_numpy(error)
-    return 1.0 - error / np.where(total > 0, total, np.nan)
+def project_gcv(made: Decomposition, Y: Any, products: Any) -> GcvProjection:
+    """Project centred targets for generalised cross-validation."""
+    return GcvProjection(made, cast(products, "float64") ** 2, (cast(Y, "float64") ** 2).sum(0))

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import mean_over_targets, pearson, r2
 from brainalign.splits import check_disjoint
 from brainalign.voxelwise.backend import on_device
-from brainalign.voxelwise.plan import RidgeFit, plan_ridge
+from brainalign.voxelwise.plan import plan_ridge
 from brainalign.voxelwise.samples import (
     as_features,
     as_targets,
@@ -38,8 +39,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    alphas : "auto", float or sequence of float
-        Penalties to choose from; "auto" spans nine decades around the mean eigenvalue of X'X.
+    alphas : "auto", float, sequence of float, "search" or ("search", low, high)
+        Penalties to choose from; "auto" spans nine decades around the mean eigenvalue of X'X. A search finds the best
+        penalty of each target between `low` and `high` (the same nine decades by default) to a few per cent, at about
+        the cost of a grid with two penalties a decade.
     cv : int, splitter, iterable of (train, test), "loo", "gcv" or None
         How penalties are chosen. A number makes contiguous folds of arrays, and folds that keep the repetitions of a
         stimulus together where groups or Trials are given. None needs a single alpha.
@@ -51,16 +54,25 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         False takes the one penalty that is best on average over targets.
     device : {"cpu", "auto", "cuda", ...}
         "cpu" computes with numpy, a GPU with torch.
+    keep_coef : {"auto", True, False}
+        With more features than samples, False predicts through weights of the training samples, and X is kept by
+        reference: n_features x n_targets is never formed. "auto" does so where that would pass 1 GiB.
+    scoring_dtype : {None, "bfloat16"}
+        Choose penalties by predictions formed in bfloat16 (torch); the refit is not touched, and ``cv_scores_`` are
+        good to about 1e-3. For GPUs: on a CPU the default is as fast or faster.
 
     Attributes
     ----------
     coef_ : ndarray, shape (n_features, n_targets), or (n_features,) for a one-dimensional target
+        Formed on access where it was not kept.
     intercept_ : ndarray, shape (n_targets,), or float
     best_alphas_ : ndarray, shape (n_targets,)
     cv_scores_ : ndarray, shape (n_targets,)
-        Mean held-out score at the best alpha; NaN for a constant target.
+        Mean held-out score at the best alpha; NaN where there is none, for the reason in ``unscored_``.
+    unscored_ : dict of int to str
+        Why a target has no score.
     alphas_ : ndarray
-        The grid.
+        The grid, or the coarse grid that a search starts from.
     stimulus_ids_ : tuple of str or None
         Stimuli fitted on, when fitted on Latents and Trials; they cannot be scored on.
 
@@ -83,6 +95,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         scoring: str = "r2",
         alpha_per_target: bool = True,
         device: str = "cpu",
+        keep_coef: Any = "auto",
+        scoring_dtype: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.cv = cv
@@ -90,8 +104,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.scoring = scoring
         self.alpha_per_target = alpha_per_target
         self.device = device
+        self.keep_coef = keep_coef
+        self.scoring_dtype = scoring_dtype
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Ridge:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Ridge:
         """Choose penalties and fit.
 
         Parameters
@@ -101,48 +117,65 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Trials are joined with their latents by `stimulus_id`; times of a channel count as targets.
         groups : array (n_samples,), optional
             Samples that stay together in cross-validation. The `stimulus_id` of Trials by default.
+        sample_weight : float or array (n_samples,), optional
+            Weights of the squared errors, in the fit and in the scores of folds: a weight of two is the row twice.
 
         Raises
         ------
         DataError
-            When X or y holds NaN, they do not pair, an alpha is not positive, or folds are too small.
+            When X or y holds NaN, they do not pair, an alpha is not positive, a weight is negative, or folds are too
+            small.
         LeakageError
             When a fold given as `cv` has a group on both sides.
         """
+        X, y, groups = self._pair(X, y, groups)
+        self._one_dimensional = np.asarray(y).ndim == 1
+        X = as_features(self, X, reset=True)
+        Y = as_targets(y, n_samples=len(X))
+        plan = plan_ridge(
+            on_device(X, self.device),
+            self.alphas,
+            resolve_folds(self.cv, len(X), groups),
+            fit_intercept=self.fit_intercept,
+            dtype=str(np.result_type(X.dtype, Y.dtype)),
+            scoring_dtype=self.scoring_dtype,
+            sample_weight=sample_weight,
+        )
+        self.alphas_ = plan.alphas
+        self._fit = plan.fit(Y, scoring=self.scoring, per_target=self.alpha_per_target, keep_coef=self.keep_coef)
+        self.intercept_ = self._fit.intercept[self._first]
+        self.best_alphas_ = self._fit.best_alphas
+        self.cv_scores_ = self._fit.cv_scores
+        self.unscored_ = {} if plan.method is None else _why_unscored(Y, self.cv_scores_)
+        return self
+
+    def _pair(self, X: Any, y: Any, groups: Any) -> tuple[Any, Any, Any]:
+        """Latents and Trials as rows that belong together, and what is remembered of them; arrays as they are."""
         self.stimulus_ids_, self.latent_space_, self.subjects_ = None, None, None
         self._units: list[str] = []
         if is_latents(X) and is_trials(y):
-            groups = y.stimulus_ids if groups is None else groups
             self.stimulus_ids_ = tuple(sorted(set(y.stimulus_ids)))
             self.latent_space_ = X.space
             self.subjects_ = tuple(sorted(set(y.trials["subject"].astype(str))))
             self._units = _unit_names(y)
-            X, y = stimulus_rows(X, y.stimulus_ids), y.matrix()
-        elif any(is_trials(one) or is_latents(one) for one in (X, y)):
+            return stimulus_rows(X, y.stimulus_ids), y.matrix(), y.stimulus_ids if groups is None else groups
+        if any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError(
                 "Ridge pairs Latents with Trials, or arrays with arrays",
                 found=f"X {type(X).__name__}, y {type(y).__name__}",
                 fix="fit(latents, trials), or fit(latents.at(ids), responses) with rows that match",
             )
-        self._one_dimensional = np.asarray(y).ndim == 1
-        X = as_features(self, X, reset=True)
-        Y = as_targets(y, n_samples=len(X))
-        divisions = resolve_folds(self.cv, len(X), groups)
-        dtype = str(np.result_type(X.dtype, Y.dtype))
-        plan = plan_ridge(
-            on_device(X, self.device), self.alphas, divisions, fit_intercept=self.fit_intercept, dtype=dtype
-        )
-        self.alphas_ = plan.alphas
-        self._keep(plan.fit(Y, scoring=self.scoring, per_target=self.alpha_per_target))
-        return self
+        return X, y, groups
 
-    def _keep(self, fit: RidgeFit) -> None:
-        self._fit = fit
-        first = 0 if self._one_dimensional else slice(None)
-        self.coef_ = fit.coef[:, first]
-        self.intercept_ = fit.intercept[first]
-        self.best_alphas_ = fit.best_alphas
-        self.cv_scores_ = fit.cv_scores
+    @property
+    def _first(self) -> Any:
+        return 0 if self._one_dimensional else slice(None)
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Coefficients of the features; `DataError` where they were not kept and are too many to form unasked."""
+        check_is_fitted(self)
+        return self._fit.coef[:, self._first]
 
     def predict(self, X: Any) -> np.ndarray:
         """Responses to stimuli.
@@ -233,6 +266,17 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 expected=self.latent_space_,
                 found=latents.space,
             )
+
+
+def _why_unscored(Y: np.ndarray, scores: np.ndarray) -> dict[int, str]:
+    """For each target without a score, the reason."""
+    missing, why = np.flatnonzero(np.isnan(scores)), {}
+    for block in row_blocks(len(missing), 8 * len(Y)):
+        values = Y[:, missing[block]]
+        for target, constant in zip(missing[block].tolist(), (values == values[0]).all(axis=0), strict=True):
+            varies = "neither it nor its prediction varies enough within a fold to be scored"
+            why[target] = "constant over the samples fitted on" if constant else varies
+    return why
 
 
 def _unit_names(trials: Any) -> list[str]:

@@ -1,0 +1,87 @@
+"""Targets in blocks of columns under a byte budget, from memory or from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainalign.arrays import check_finite, row_blocks
+from brainalign.errors import DataError
+from brainalign.voxelwise.backend import to_like, to_numpy
+
+if TYPE_CHECKING:
+    from brainalign.voxelwise.plan import RidgePlan
+
+__all__ = ["Targets"]
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Targets about their mean, handed out in blocks of columns."""
+
+    Y: np.ndarray
+    like: Any
+    dtype: str
+    mean: np.ndarray
+    constant: np.ndarray
+    n_together: int
+    root_weights: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, Y: np.ndarray, plan: RidgePlan, block_bytes: int) -> Targets:
+        """Check targets against the design, and take their means, in one pass over the rows."""
+        n_samples, n_columns = plan.design.shape
+        if Y.ndim != 2 or len(Y) != n_samples or not Y.shape[1]:
+            raise DataError(
+                "targets and design differ in samples",
+                expected=f"Y of shape ({n_samples}, n_targets)",
+                found=Y.shape,
+                fix="join by stimulus_id: brainalign.trials.join(trials, latents)",
+            )
+        made = plan.decomposition
+        root = to_numpy(made.root_weights) if made.weighted else None
+        mean, constant = _mean_and_constant(Y, root)
+        item = 4 if made.dtype == "float32" else 8
+        each = item * (n_samples + (len(plan.factors) + 4) * n_columns) + 8 * (5 * n_columns + n_samples)
+        if plan.search:  # the projections of all folds are held at once
+            each += (item + 8 * 3) * n_columns * len(plan.factors)
+        mean = mean if made.centred else mean * 0.0
+        return cls(Y, plan.design, made.dtype, mean, constant, max(1, int(block_bytes // each)), root)
+
+    def __iter__(self) -> Iterator[tuple[slice, Any]]:
+        """Yield (columns, block), rows times the roots of their weights; a constant target is zero in its block when
+        the model has an intercept."""
+        for columns in row_blocks(self.Y.shape[1], 1, budget=self.n_together):
+            block = np.empty((len(self.Y), columns.stop - columns.start), dtype=self.dtype)
+            for rows in row_blocks(len(block), 8 * block.shape[1], budget=2**22):
+                about = self.Y[rows, columns] - self.mean[columns]
+                block[rows] = about if self.root_weights is None else about * self.root_weights[rows, None]
+            block[:, self.constant[columns] & (self.mean[columns] != 0)] = 0.0
+            yield columns, to_like(block, self.like)
+
+
+def _mean_and_constant(Y: np.ndarray, root: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each column in float64, and whether it holds a single value; `DataError` where not finite.
+
+    Samples without weight count for neither.
+    """
+    total, low, high = np.zeros(Y.shape[1]), np.full(Y.shape[1], np.inf), np.full(Y.shape[1], -np.inf)
+    finite = True
+    for rows in row_blocks(len(Y), Y.shape[1] * 8, budget=2**24):
+        block = Y[rows]
+        if root is None:
+            total += block.sum(axis=0, dtype=np.float64)
+        else:
+            finite &= bool(np.isfinite(block.sum(dtype=np.float64)))
+            block = block[root[rows] > 0]
+            total += root[rows][root[rows] > 0] ** 2 @ block.astype(np.float64, copy=False)
+        if len(block):
+            np.minimum(low, block.min(axis=0), out=low)
+            np.maximum(high, block.max(axis=0), out=high)
+    if not finite or not np.isfinite(total).all():
+        check_finite(Y, name="Y")
+    weight = len(Y) if root is None else root @ root
+    return total / weight, high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
