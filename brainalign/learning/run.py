@@ -50,7 +50,7 @@ class Run:
             raise DataError("early stopping needs validation data", fix="give validation=..., or patience=None")
         self.n_steps = options.n_epochs * self.data.n_batches
         self.best: dict[str, torch.Tensor] = {}
-        self.sums: dict[str, torch.Tensor] = {}
+        self.recent: list[tuple[int, dict[str, torch.Tensor]]] = []
         self.state = Progress(accumulate=min(options.accumulate, self.data.batch_size))
         self.identity = identity(self) if store else {}
 
@@ -86,8 +86,7 @@ class Run:
             means["gradient_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        for name, mean in means.items():
-            self.sums[name] = self.sums.get(name, 0.0) + torch.as_tensor(mean).detach().double() * len(rows)
+        self.recent.append((len(rows), means))
 
     def _backward(self, rows: np.ndarray, step: int) -> dict[str, torch.Tensor]:
         """Gradient of the mean loss over `rows`, taken in parts."""
@@ -130,13 +129,22 @@ class Run:
             self.state.accumulate = min(2 * self.state.accumulate, self.data.batch_size)
             warnings.warn(f"out of memory: batches go in {self.state.accumulate} parts from here", stacklevel=2)
 
+    def add_up(self) -> None:
+        """Move the means of recent steps from the device into the sums of the epoch, in one go per name."""
+        for name in self.recent[0][1] if self.recent else ():
+            values = torch.stack([means[name].float() for _, means in self.recent]).tolist()
+            for (n_rows, _), value in zip(self.recent, values, strict=True):
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value * n_rows
+        self.recent = []
+
     # -- epochs -------------------------------------------------------------------------------------------------
 
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         n_seen = min(self.data.n_batches * self.data.batch_size, self.data.n_samples)
         line: dict[str, Any] = {"step": self.state.step, "epoch": epoch}
-        line |= {name: total.item() / n_seen for name, total in self.sums.items()}
-        self.sums = {}
+        self.add_up()
+        line |= {name: total / n_seen for name, total in self.state.sums.items()}
+        self.state.sums = {}
         if not np.isfinite(line["loss"]):
             raise DataError(
                 f"the loss is not finite in epoch {epoch}",
@@ -156,13 +164,13 @@ class Run:
     def _validate(self) -> dict[str, float]:
         """Mean losses over the validation samples, with the same random numbers in every epoch."""
         assert self.validation is not None
-        totals: dict[str, Any] = {}
+        totals: dict[str, float] = {}
         self.model.eval()
         with torch.no_grad(), seeded(self.options.seed):
             for rows in self.validation:
                 for name, mean in self._until_it_fits(partial(self._evaluate, rows)).items():
-                    totals[name] = totals.get(name, 0.0) + mean.double() * len(rows)
-        return {name: total.item() / self.validation.n_samples for name, total in totals.items()}
+                    totals[name] = totals.get(name, 0.0) + mean.item() * len(rows)
+        return {name: total / self.validation.n_samples for name, total in totals.items()}
 
     def _evaluate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         assert self.validation is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,10 +49,10 @@ def write_snapshot(run: Run) -> None:
         for name, value in values.items()
     }
     tensors = flatten(model=run.original.state_dict(), optimiser=moments, random=random_state(), best=run.best)
-    state = replace(run.state, sums={name: total.item() for name, total in run.sums.items()})
+    run.add_up()
     scaler = run.accelerator.scaler
     plain = {
-        "progress": asdict(state),
+        "progress": asdict(run.state),
         "identity": run.identity,
         "n_threads": torch.get_num_threads(),
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -83,7 +83,6 @@ def read_snapshot(run: Run) -> None:
             stacklevel=3,
         )
     run.state = Progress(**plain["progress"])
-    run.sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in run.state.sums.items()}
     run.original.load_state_dict(unflatten(tensors, "model"))
     run.best = unflatten(tensors, "best")
     moments: dict[int, dict[str, torch.Tensor]] = {}

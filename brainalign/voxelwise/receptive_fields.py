@@ -168,17 +168,16 @@ class FactorisedReceptiveField(SpatialModel):
         """One decomposition per candidate pool, all units through it; keep the best of each unit."""
         n_units, n_pools = self.n_units_, len(self.pool_maps_)
         self.pool_scores_ = np.full((n_pools, n_units), np.nan)
-        self.feature_weights_ = np.zeros((self.n_channels_, n_units))
+        self.feature_weights_ = np.zeros((self.n_channels_, n_units), dtype=np.float32)
         self.intercept_, self.best_alphas_ = np.zeros(n_units), np.full(n_units, np.nan)
         self._best = np.full(n_units, -1)
         scores = np.full(n_units, -np.inf)
         flat = self.pool_maps_.reshape(n_pools, -1)
-        together = row_blocks(n_pools, 8 * len(paired.maps) * self.n_channels_)
+        together = row_blocks(n_pools, 4 * len(paired.maps) * self.n_channels_)
         for pools in progress(list(together), description="receptive fields"):
             for number, pooled in enumerate(_pool(paired.maps, flat[pools]), pools.start):
-                fit = plan_ridge(pooled[paired.rows], self.alphas, divisions, dtype="float64").fit(
-                    paired.responses, scoring=self.scoring
-                )
+                plan = plan_ridge(pooled[paired.rows], self.alphas, divisions)
+                fit = plan.fit(paired.responses, scoring=self.scoring)
                 self.pool_scores_[number] = fit.cv_scores
                 filled = np.nan_to_num(fit.cv_scores, nan=-np.inf)
                 better = (filled > scores) | (self._best < 0)
@@ -203,13 +202,13 @@ class FactorisedReceptiveField(SpatialModel):
 
         Returns
         -------
-        ndarray, shape (n_stimuli, n_units)
+        ndarray, shape (n_stimuli, n_units), float32
         """
         maps = self._maps_like_fitted(X)
         used, which = np.unique(self._best, return_inverse=True)
-        predicted = np.empty((len(maps), self.n_units_))
+        predicted = np.empty((len(maps), self.n_units_), dtype=np.float32)
         pools = self.pool_maps_[used].reshape(len(used), -1)
-        for some in row_blocks(len(used), 8 * len(maps) * self.n_channels_):
+        for some in row_blocks(len(used), 4 * len(maps) * self.n_channels_):
             for number, features in enumerate(_pool(maps, pools[some]), some.start):
                 units = np.flatnonzero(which == number)
                 predicted[:, units] = features @ self.feature_weights_[:, units] + self.intercept_[units]
@@ -217,8 +216,8 @@ class FactorisedReceptiveField(SpatialModel):
 
 
 def _pool(maps: TokenMaps, pools: np.ndarray) -> np.ndarray:
-    """Features under each pool, (n_pools, n_stimuli, n_channels) float64."""
-    pooled = np.empty((len(pools), len(maps), maps.shape[2]))
-    for rows in maps.blocks(8 * len(pools) * maps.shape[2]):
-        pooled[:, rows] = np.matmul(pools, maps[rows].astype(np.float64)).transpose(1, 0, 2)
+    """Features under each pool, (n_pools, n_stimuli, n_channels) float32."""
+    pooled = np.empty((len(pools), len(maps), maps.shape[2]), dtype=np.float32)
+    for rows in maps.blocks(4 * len(pools) * maps.shape[2]):
+        pooled[:, rows] = np.matmul(pools.astype(np.float32), maps[rows]).transpose(1, 0, 2)
     return pooled
