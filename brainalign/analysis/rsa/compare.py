@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from brainalign.analysis.rsa.rdm import n_conditions
+from brainalign.analysis.rsa.backend import as_floats, as_like, namespace, ranks
+from brainalign.analysis.rsa.bures import bures
+from brainalign.analysis.rsa.kendall import kendall
+from brainalign.analysis.rsa.whitened import whitened_inner
 from brainalign.errors import DataError, closest
-from brainalign.scoring.correlation import average_ranks
 
-__all__ = ["METHODS", "compare"]
+__all__ = ["METHODS", "compare", "matching_rdms"]
 
-METHODS = ("pearson", "spearman", "rho_a", "kendall_a", "kendall_b", "cosine", "whitened_cosine")
+METHODS = (
+    "pearson",
+    "spearman",
+    "rho_a",
+    "kendall_a",
+    "kendall_b",
+    "cosine",
+    "whitened_cosine",
+    "whitened_pearson",
+    "bures",
+    "bures_distance",
+)
+NEED_ALL_PAIRS = ("whitened_cosine", "whitened_pearson", "bures", "bures_distance")
 
 
 def compare(
-    d: ArrayLike, model_rdms: ArrayLike, *, method: str = "spearman", nan: str = "raise"
-) -> NDArray[np.float64]:
+    d: Any,
+    model_rdms: Any,
+    *,
+    method: str = "spearman",
+    nan: str = "raise",
+    noise_covariance: ArrayLike | None = None,
+) -> Any:
     """Similarity of RDMs with model RDMs.
 
     Parameters
     ----------
-    d : array (..., n_pairs)
-    model_rdms : array (n_models, n_pairs) or (n_pairs,)
+    d : array or tensor (..., n_pairs)
+    model_rdms : array or tensor (n_models, n_pairs) or (n_pairs,)
     method : str
         - "pearson", "cosine"; "spearman", "kendall_b" for ordinal agreement.
         - "rho_a", "kendall_a": the expected rank correlations when ties are broken at random. They do not favour
           models that predict ties (Nili et al. 2014; Schuett et al. 2023, eLife 12).
-        - "whitened_cosine": cosine that accounts for the covariance of distance estimates that share a pattern
-          (Diedrichsen et al. 2020, arXiv:2007.02789) for white pattern noise; for squared distances. Equals the
-          cosine of the double-centred matrices, that is, linear CKA.
+        - "whitened_cosine", "whitened_pearson": account for the covariance of distance estimates that share a
+          pattern (Diedrichsen et al. 2020, arXiv:2007.02789); for squared distances. With white noise the whitened
+          cosine equals that of the double-centred matrices, that is, linear CKA. rsatoolbox 0.3.2 is wrong for a
+          diagonal covariance passed as a vector.
+        - "bures", "bures_distance": of the centred kernels (see `bures`); squared distances too.
     nan : {"raise", "drop"}
         What to do with pairs that are NaN in any RDM.
+    noise_covariance : array (n_conditions, n_conditions) or (n_conditions,), optional
+        Of the patterns, over conditions, for the whitened measures; white by default.
 
     Returns
     -------
-    array (..., n_models)
-        Without the last axis for a single model. NaN for a constant RDM.
+    array or tensor (..., n_models)
+        Without the last axis for a single model. NaN for a constant RDM. Tensors are computed in their own
+        precision, arrays in float64.
+
+    Raises
+    ------
+    DataError
+        For different pairs, fewer than 3 conditions, NaN, or a noise covariance that is singular or does not fit.
 
     Examples
     --------
@@ -45,104 +76,90 @@ def compare(
     """
     if method not in METHODS:
         raise DataError(f"no RDM comparison {method!r}.{closest(method, METHODS)}", expected=METHODS)
-    data, models = np.asarray(d, dtype=np.float64), np.asarray(model_rdms, dtype=np.float64)
-    if models.ndim not in (1, 2) or data.ndim < 1 or data.shape[-1] != models.shape[-1]:
-        raise DataError(
-            "RDMs and models have different pairs",
-            expected="(..., n_pairs) and (n_models, n_pairs)",
-            found=f"{data.shape} and {models.shape}",
-        )
-    rows, columns = _handle_nan(data.reshape(-1, data.shape[-1]), np.atleast_2d(models), method, nan)
+    if noise_covariance is not None and not method.startswith("whitened"):
+        raise DataError(f"method {method!r} takes no noise_covariance", fix="method='whitened_cosine'")
+    data, models = matching_rdms(d, model_rdms)
+    rows, columns = _handle_nan(data.reshape(-1, data.shape[-1]), models.reshape(-1, models.shape[-1]), method, nan)
     if method in ("kendall_a", "kendall_b"):
-        table = _kendall(rows, columns, method)
-    elif method == "whitened_cosine":
-        table = _whitened_cosine(rows, columns)
+        table = kendall(rows, columns, method[-1])
+    elif method.startswith("bures"):
+        table = bures(rows, columns, distance=method == "bures_distance")
+    elif method.startswith("whitened"):
+        if method == "whitened_pearson":
+            rows, columns = _centred(rows), _centred(columns)
+        products, row_norms, column_norms = whitened_inner(rows, columns, noise_covariance)
+        table = _divide(products, row_norms[:, None] * column_norms[None, :])
     elif method == "rho_a":
         n_pairs = rows.shape[1]
         table = 12 * _centred_ranks(rows) @ _centred_ranks(columns).T / (n_pairs**3 - n_pairs)
     else:
         table = _cosine(_transform(rows, method), _transform(columns, method))
-    return table.reshape(data.shape[:-1] + models.shape[:-1])
+    # A 0-d result stays an array, so that it has the methods of the others.
+    return table.reshape((*data.shape[:-1], *models.shape[:-1]))
 
 
-def _handle_nan(rows: NDArray, columns: NDArray, method: str, nan: str) -> tuple[NDArray, NDArray]:
-    holes = np.isnan(rows).any(axis=0) | np.isnan(columns).any(axis=0)
+def matching_rdms(d: Any, model_rdms: Any) -> tuple[Any, Any]:
+    """Both sides as floats of one kind, with the same number of pairs."""
+    xp = namespace(d, model_rdms)
+    if xp is np:
+        data, models = np.asarray(d, dtype=np.float64), np.asarray(model_rdms, dtype=np.float64)
+    else:
+        tensor = as_floats(d if namespace(d) is xp else model_rdms)
+        data, models = as_like(d, tensor), as_like(model_rdms, tensor)
+    if models.ndim not in (1, 2) or data.ndim < 1 or data.shape[-1] != models.shape[-1]:
+        raise DataError(
+            "RDMs and models have different pairs",
+            expected="(..., n_pairs) and (n_models, n_pairs)",
+            found=f"{tuple(data.shape)} and {tuple(models.shape)}",
+        )
+    if data.shape[-1] < 3:
+        raise DataError("too few conditions to compare geometries", expected="at least 3", found=data.shape[-1])
+    return data, models
+
+
+def _handle_nan(rows: Any, columns: Any, method: str, nan: str) -> tuple[Any, Any]:
+    xp = namespace(rows)
     if nan not in ("raise", "drop"):
         raise DataError(f"nan={nan!r}", expected="'raise' or 'drop'")
-    if not holes.any():
+    holes = xp.isnan(rows).any(0) | xp.isnan(columns).any(0)
+    if not bool(holes.any()):
         return rows, columns
     if nan == "raise":
         raise DataError(
-            f"{holes.sum()} of {len(holes)} pairs are NaN in some RDM",
+            f"{int(holes.sum())} of {len(holes)} pairs are NaN in some RDM",
             expected="complete RDMs",
             fix="compare(..., nan='drop'), or keep only rsa.complete_conditions(...)",
         )
-    if method == "whitened_cosine":
-        raise DataError("the whitened cosine needs complete RDMs", fix="keep only rsa.complete_conditions(...)")
+    if method in NEED_ALL_PAIRS:
+        raise DataError(f"{method} needs complete RDMs", fix="keep only rsa.complete_conditions(...)")
+    if int((~holes).sum()) < 3:
+        raise DataError("nothing left to compare", expected="at least 3 complete pairs", found=int((~holes).sum()))
     return rows[:, ~holes], columns[:, ~holes]
 
 
-def _transform(rows: NDArray, method: str) -> NDArray:
+def _transform(rows: Any, method: str) -> Any:
     if method == "pearson":
         return _centred(rows)
     return _centred_ranks(rows) if method == "spearman" else rows
 
 
-def _centred(rows: NDArray) -> NDArray:
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    centred[np.ptp(rows, axis=1) == 0] = 0.0
+def _centred(rows: Any) -> Any:
+    xp = namespace(rows)
+    centred = rows - rows.mean(1)[:, None]
+    centred[xp.amax(rows, 1) == xp.amin(rows, 1)] = 0.0
     return centred
 
 
-def _centred_ranks(rows: NDArray) -> NDArray:
-    return average_ranks(rows) - (rows.shape[1] + 1) / 2
+def _centred_ranks(rows: Any) -> Any:
+    return ranks(rows) - (rows.shape[1] + 1) / 2
 
 
-def _whitened_cosine(rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
-    """Cosines of the double-centred matrices ``-H D H / 2``, which are never formed.
-
-    With condensed distances d, sums r over the rows of D and s over all of it, four times the inner product of two
-    such matrices is ``2 d.d' - 2 r.r' / n + s s' / n**2``.
-    """
-    from scipy.sparse import csr_array
-
-    n, n_pairs = n_conditions(rows.shape[1]), rows.shape[1]
-    ends = np.column_stack(np.triu_indices(n, 1)).ravel()
-    member = csr_array((np.ones(2 * n_pairs), ends, 2 * np.arange(n_pairs + 1)), shape=(n_pairs, n))
-    sums = [member.T @ side.T for side in (rows, columns)]  # (n, n_rdms)
-
-    norms = []
-    for d, row_sums in zip((rows, columns), sums):
-        squares = 2 * np.einsum("ij,ij->i", d, d) - 2 / n * np.sum(row_sums**2, axis=0) + (row_sums.sum(0) / n) ** 2
-        norms.append(np.sqrt(np.maximum(squares, 0.0)))
-    scale = np.outer(*norms)
-    totals = np.outer(sums[0].sum(axis=0), sums[1].sum(axis=0))
-    products = 2 * rows @ columns.T - 2 / n * sums[0].T @ sums[1] + totals / n**2
-    return _divide(products, scale)
+def _cosine(rows: Any, columns: Any) -> Any:
+    xp = namespace(rows)
+    norms = [xp.sqrt(xp.einsum("ij,ij->i", side, side)) for side in (rows, columns)]
+    return _divide(rows @ columns.T, norms[0][:, None] * norms[1][None, :])
 
 
-def _cosine(rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
-    norms = [np.sqrt(np.einsum("ij,ij->i", side, side)) for side in (rows, columns)]
-    return _divide(rows @ columns.T, np.outer(*norms))
-
-
-def _divide(products: NDArray, scale: NDArray) -> NDArray[np.float64]:
-    return np.divide(products, scale, out=np.full_like(products, np.nan), where=scale > 0)
-
-
-def _kendall(rows: NDArray, columns: NDArray, method: str) -> NDArray[np.float64]:
-    """Kendall's tau-b, or tau-a from it: both count the same pairs and differ in what ties divide by."""
-    from scipy.stats import kendalltau
-
-    table = np.array([[kendalltau(row, column).statistic for column in columns] for row in rows])
-    if method == "kendall_b":
-        return table
-    untied = np.sqrt(_untied_share(rows))[:, None] * np.sqrt(_untied_share(columns))
-    return np.where(untied == 0, 0.0, table * untied)
-
-
-def _untied_share(rows: NDArray) -> NDArray[np.float64]:
-    """Share of pairs of entries that differ."""
-    total = rows.shape[1] * (rows.shape[1] - 1) / 2
-    counts = [np.unique(row, return_counts=True)[1].astype(np.float64) for row in rows]
-    return np.array([1 - np.sum(c * (c - 1) / 2) / total for c in counts])
+def _divide(products: Any, scale: Any) -> Any:
+    xp = namespace(products)
+    return products / xp.where(scale > 0, scale, xp.full_like(scale, float("nan")))

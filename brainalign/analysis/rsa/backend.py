@@ -1,0 +1,60 @@
+"""The few things in which numpy and torch differ, so that the code of this room is written once for both."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from brainalign.scoring.correlation import average_ranks
+
+__all__ = ["as_floats", "as_like", "finite", "namespace", "ranks", "to_numpy"]
+
+
+def namespace(*arrays: Any) -> Any:
+    """``torch`` when one of the arrays is a tensor, else ``numpy``. Never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and any(isinstance(x, torch.Tensor) for x in arrays) else np
+
+
+def as_floats(x: Any) -> Any:
+    """An array or tensor of float32 or float64: both stay, half precision becomes float32 and all else float64."""
+    xp = namespace(x)
+    if xp is not np:
+        if x.dtype in (xp.float32, xp.float64):
+            return x.detach()
+        return x.detach().to(xp.float32 if x.dtype in (xp.float16, xp.bfloat16) else xp.float64)
+    array = np.asarray(x)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+
+
+def as_like(x: Any, like: Any) -> Any:
+    """`x` as floats of the kind, type and device of `like`."""
+    xp = namespace(like)
+    if xp is np:
+        return np.asarray(x, dtype=like.dtype)
+    return xp.as_tensor(x if namespace(x) is xp else np.asarray(x), dtype=like.dtype, device=like.device)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """A numpy array of any array or tensor, wherever it is."""
+    return np.asarray(x) if namespace(x) is np else x.detach().cpu().numpy()
+
+
+def finite(x: Any) -> bool:
+    """Whether no entry is NaN or infinite."""
+    return bool(namespace(x).isfinite(x).all())
+
+
+def ranks(x: Any) -> Any:
+    """Ranks from 1 along the last axis, ties sharing their mean rank."""
+    xp = namespace(x)
+    if xp is np:
+        return average_ranks(x)
+    ordered = xp.sort(x, dim=-1).values.contiguous()
+    x = x.contiguous()
+    below, through = xp.searchsorted(ordered, x), xp.searchsorted(ordered, x, right=True)
+    return (below + through + 1).to(x.dtype) / 2

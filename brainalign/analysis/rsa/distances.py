@@ -1,0 +1,116 @@
+"""Distances between all pairs of patterns, each from matrix products of the patterns with themselves.
+
+Functions of complete patterns (..., n_patterns, n_features), numpy or torch; `missing` has the forms with holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from brainalign.analysis.rsa.backend import namespace
+from brainalign.analysis.rsa.condensed import triangle
+from brainalign.errors import DataError
+
+__all__ = [
+    "PRIOR_RATE",
+    "PRIOR_WEIGHT",
+    "crossvalidated",
+    "distances",
+    "log_rates",
+    "means_by_code",
+    "pair_distances",
+    "unit_patterns",
+]
+
+PRIOR_RATE, PRIOR_WEIGHT = 1.0, 0.1
+
+
+def distances(patterns: Any, metric: str) -> Any:
+    """Condensed distances of complete patterns that are already whitened."""
+    xp = namespace(patterns)
+    if metric in ("correlation", "cosine"):
+        unit = unit_patterns(patterns, centre=metric == "correlation")
+        return xp.clip(1 - triangle(unit @ unit.swapaxes(-1, -2)), 0, 2)
+    if metric == "poisson":
+        rates, logs = log_rates(patterns)
+        return xp.clip(pair_distances(rates @ logs.swapaxes(-1, -2)), 0, None) / patterns.shape[-1]
+    # A common offset would cost the difference of two large numbers its precision.
+    centred = patterns - patterns.mean(-2)[..., None, :]
+    squared = xp.clip(pair_distances(centred @ centred.swapaxes(-1, -2)), 0, None)
+    if metric == "mahalanobis":
+        return squared / patterns.shape[-1]
+    return xp.sqrt(squared) if metric == "euclidean" else squared
+
+
+def pair_distances(kernel: Any) -> Any:
+    """``K_ii + K_jj - K_ij - K_ji`` for every pair i < j."""
+    xp = namespace(kernel)
+    n = kernel.shape[-1]
+    diagonal = xp.diagonal(kernel, 0, -2, -1)
+    rows, columns = np.triu_indices(n, 1)
+    if xp is not np:
+        rows, columns = (xp.as_tensor(index, device=kernel.device) for index in (rows, columns))
+    return diagonal[..., rows] + diagonal[..., columns] - triangle(kernel) - triangle(kernel.swapaxes(-1, -2))
+
+
+def unit_patterns(patterns: Any, *, centre: bool) -> Any:
+    """Patterns of length one, NaN where a pattern has no direction (zero or, when centred, constant)."""
+    xp = namespace(patterns)
+    size = xp.amax(xp.abs(patterns), -1)[..., None]
+    if centre:
+        patterns = patterns - patterns.mean(-1)[..., None]
+    norm = xp.sqrt(xp.einsum("...ij,...ij->...i", patterns, patterns))[..., None]
+    # Rounding leaves a constant pattern with a tiny norm: it has no direction.
+    flat = norm <= 8 * xp.finfo(patterns.dtype).eps * size * patterns.shape[-1] ** 0.5
+    return patterns / xp.where(flat, xp.full_like(norm, float("nan")), norm)
+
+
+def log_rates(counts: Any) -> tuple[Any, Any]:
+    """Rates under a gamma prior (rate 1 with the weight of a tenth of an observation), and their logarithms."""
+    xp = namespace(counts)
+    if bool((counts < 0).any()):
+        raise DataError("Poisson distances take counts or rates", expected="no negative value", found="negative values")
+    rates = (counts + PRIOR_RATE * PRIOR_WEIGHT) / (1 + PRIOR_WEIGHT)
+    return rates, xp.log(rates)
+
+
+def crossvalidated(group_means: Callable[[int], Any], n_groups: int, metric: str) -> Any:
+    """All pairs of groups at once, ``K = (A B' - sum_f A_f B_f') / (F (F - 1))`` with ``A = sum_f A_f``.
+
+    Goes through the groups one by one, so that two mean patterns per condition are in memory, not one per group.
+    """
+    kernel: Any = 0.0
+    total_left: Any = 0.0
+    total_right: Any = 0.0
+    for group in range(n_groups):
+        left = group_means(group)
+        if metric == "crossnobis":
+            # The mean pattern of a group cancels in every distance.
+            left = left - left.mean(-2)[..., None, :]
+            total_left = total_left + left
+            kernel = kernel - left @ left.swapaxes(-1, -2)
+        else:
+            left, right = log_rates(left)
+            total_left, total_right = total_left + left, total_right + right
+            kernel = kernel - left @ right.swapaxes(-1, -2)
+    other = total_left if metric == "crossnobis" else total_right
+    kernel = kernel + total_left @ other.swapaxes(-1, -2)
+    return pair_distances(kernel) / (n_groups * (n_groups - 1) * total_left.shape[-1])
+
+
+def means_by_code(patterns: Any, codes: np.ndarray) -> Any:
+    """Mean pattern of every code 0, 1, ...: (..., n_codes, n_features)."""
+    xp = namespace(patterns)
+    counts = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    if np.all(counts == 1):
+        return patterns[..., order, :]
+    if xp is np:
+        sums = np.add.reduceat(patterns[..., order, :], np.cumsum(counts) - counts, axis=-2)
+        return sums / counts[:, None].astype(patterns.dtype)
+    sums = patterns.new_zeros((*patterns.shape[:-2], len(counts), patterns.shape[-1]))
+    sums.index_add_(-2, xp.as_tensor(codes, device=patterns.device), patterns)
+    return sums / xp.as_tensor(counts[:, None], device=patterns.device, dtype=patterns.dtype)
