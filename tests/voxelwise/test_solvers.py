@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeCV as SklearnRidgeCV
-from sklearn.model_selection import KFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 from brainalign.errors import DataError
 from brainalign.voxelwise.plan import RidgeFit, plan_ridge
@@ -265,19 +265,68 @@ def test_held_out_predictions_have_the_moments_of_the_loop():
     np.testing.assert_allclose(fit.held_out_std, predicted.std(axis=0), atol=1e-9)
 
 
+def same_choice(ours: np.ndarray, theirs: np.ndarray, scores: np.ndarray, tolerance: float) -> None:
+    """The same penalties, but for targets whose two best scores are equal up to `tolerance`."""
+    best, second = np.sort(scores, axis=0)[[-1, -2]]
+    clear = best - second > tolerance
+    assert clear.any()
+    np.testing.assert_allclose(ours[clear], theirs[clear], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("grouped", [False, True], ids=["k-fold", "grouped"])
+@pytest.mark.parametrize("model", ["RidgeCV", "KernelRidgeCV"])
 @pytest.mark.parametrize("shape", [(60, 10), (30, 80)])
-def test_himalaya_chooses_the_same_and_fits_the_same(shape):
-    himalaya = pytest.importorskip("himalaya.ridge")
+def test_himalaya_chooses_the_same_and_predicts_the_same(shape, model, grouped, dtype):
+    pytest.importorskip("himalaya")
+    from himalaya import kernel_ridge, ridge
     from himalaya.scoring import r2_score
 
     X, Y = problem(*shape)
-    theirs = himalaya.RidgeCV(
-        ALPHAS, fit_intercept=True, cv=KFold(5), solver_params={"score_func": r2_score, "warn": False}
-    ).fit(X, Y)
-    ours = plan_ridge(X, ALPHAS, list(KFold(5).split(X))).fit(Y)
-    np.testing.assert_allclose(ours.best_alphas, theirs.best_alphas_)
-    np.testing.assert_allclose(ours.coef, theirs.coef_, atol=1e-8)
-    np.testing.assert_allclose(ours.cv_scores, theirs.cv_scores_, atol=1e-8)
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    groups = np.repeat(np.arange(10), len(X) // 10)
+    cv = list(GroupKFold(5).split(X, groups=groups)) if grouped else list(KFold(5).split(X))
+    kind = kernel_ridge.KernelRidgeCV if model == "KernelRidgeCV" else ridge.RidgeCV
+    if model == "KernelRidgeCV":  # it has no intercept inside the folds: both are given data about zero, and none
+        X, Y = X - X.mean(axis=0), Y - Y.mean(axis=0)
+    intercept = model == "RidgeCV"
+    params = {"score_func": r2_score} | ({"warn": False} if intercept else {})
+    theirs = kind(ALPHAS, fit_intercept=intercept, cv=_Given(cv), solver_params=params).fit(X, Y)
+    ours = plan_ridge(X, ALPHAS, cv, fit_intercept=intercept).fit(Y)
+    double = X.astype(np.float64), Y.astype(np.float64)
+    scores = fold_scores(*double, ALPHAS, cv, fit_intercept=intercept)
+    tolerance = 1e-8 if dtype == "float64" else 2e-4
+    same_choice(ours.best_alphas, theirs.best_alphas_, scores, tolerance)
+    np.testing.assert_allclose(ours.cv_scores, scores.max(axis=0), atol=tolerance / 10)
+    np.testing.assert_allclose(theirs.cv_scores_, ours.cv_scores, atol=5 * tolerance)  # less accurate than ours
+    same = np.isclose(ours.best_alphas, theirs.best_alphas_, rtol=1e-6)
+    expected = theirs.predict(X)[:, same]
+    np.testing.assert_allclose(ours.predict(X)[:, same], expected, atol=100 * tolerance * np.abs(expected).max())
+
+
+class _Given:
+    """Folds that were made elsewhere, as a splitter."""
+
+    def __init__(self, folds: list) -> None:
+        self.folds = folds
+
+    def split(self, X, y=None, groups=None):
+        return iter(self.folds)
+
+    def get_n_splits(self, X=None, y=None, groups=None) -> int:
+        return len(self.folds)
+
+
+@pytest.mark.parametrize("shape", [(60, 10), (30, 80)])
+def test_leave_one_out_in_float32_chooses_what_sklearn_chooses_in_float64(shape):
+    X, Y = problem(*shape)
+    X, Y = X.astype(np.float32), Y.astype(np.float32)
+    double = X.astype(np.float64), Y.astype(np.float64)
+    theirs = SklearnRidgeCV(ALPHAS, alpha_per_target=True).fit(*double)
+    ours = plan_ridge(X, ALPHAS, "loo").fit(Y)
+    np.testing.assert_allclose(ours.best_alphas, theirs.alpha_)
+    expected = theirs.predict(double[0])
+    np.testing.assert_allclose(ours.predict(X), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_one_alpha_for_all_targets_is_the_best_on_average():
