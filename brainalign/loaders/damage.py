@@ -7,7 +7,7 @@ from typing import Any
 
 from brainalign.errors import DataError
 
-__all__ = ["AGAIN", "absent", "damaged", "first_line"]
+__all__ = ["AGAIN", "absent", "damaged", "first_line", "wrong_size"]
 
 AGAIN = "download or copy the file again"
 
@@ -21,6 +21,12 @@ def absent(path: Any, expected: str = "a file") -> DataError:
 def damaged(path: Any, expected: str, error: BaseException) -> DataError:
     """The error for a file on which its reader failed."""
     return DataError(f"not {expected}, or damaged", path=path, expected=expected, found=first_line(error), fix=AGAIN)
+
+
+def wrong_size(path: Any, expected: int, found: int, *, more: str = "") -> DataError:
+    """The error for a file that is not as long as its header says."""
+    what = "file is truncated" if found < expected else "file is longer than its header says"
+    return DataError(what, path=path, expected=f"{expected} bytes", found=f"{found} bytes{more}", fix=AGAIN)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.loaders import recordings
+from brainalign.loaders.containers import find_dataset, open_hdf5
+from brainalign.loaders.damage import AGAIN, absent, damaged, wrong_size
+from brainalign.loaders.nifti import open_nifti
+from brainalign.loaders.recordings import check_recording_file
 
 __all__ = ["Content", "read_contents"]
 
 _CHUNK = 1 << 20
 _MAX_TEXT_BYTES = 1 << 28
 _MAX_ZIP_RATIO = 2000
-_ANOTHER_COPY = "download or copy the file again"
+_OTHER_FILE = "take the file that the spec means, or download it again"
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,9 @@ def read_contents(path: str | Path, kind: str, *, keys: Sequence[str] = (), deep
     reader = _READERS[kind]
     if kind not in ("ctf", "folder"):
         if not path.is_file():
-            raise DataError(
-                "not a file", path=path, expected=f"{kind} file", found="folder" if path.is_dir() else "none"
-            )
+            raise absent(path, f"a {kind} file")
         if path.stat().st_size == 0:
-            raise DataError("file is empty", path=path, expected=f"{kind} file", found="0 bytes", fix=_ANOTHER_COPY)
+            raise DataError("file is empty", path=path, expected=f"{kind} file", found="0 bytes", fix=AGAIN)
     # What the parsers below raise on bytes that are not what they should be.
     faults = (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError, struct.error)
     try:
@@ -73,73 +76,45 @@ def read_contents(path: str | Path, kind: str, *, keys: Sequence[str] = (), deep
     except DataError:
         raise
     except (*faults, zlib.error, zipfile.BadZipFile, SyntaxError, NotImplementedError, RuntimeError) as error:
-        text = str(error).splitlines()[0] if str(error) else ""
-        found = f"{type(error).__name__}: {text}"
-        raise DataError("cannot be read", path=path, expected=f"{kind} file", found=found, fix=_ANOTHER_COPY) from error
-
-
-def _truncated(path: Path, expected: int, found: int) -> DataError:
-    what = "file is truncated" if found < expected else "file is longer than its header says"
-    return DataError(what, path=path, expected=f"{expected} bytes", found=f"{found} bytes", fix=_ANOTHER_COPY)
+        raise damaged(path, f"a whole {kind} file", error) from error
 
 
 def _nifti(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        header = nibabel.load(path).header  # type: ignore[attr-defined]
-    except (ImageFileError, HeaderDataError) as error:
-        raise ValueError(error) from error
-    shape, dtype = tuple(int(n) for n in header.get_data_shape()), header.get_data_dtype()
-    if any(n < 1 for n in shape):
-        raise DataError("impossible shape in the header", path=path, found=shape, fix=_ANOTHER_COPY)
-    expected = int(header.get("vox_offset", 352) or 352) + prod(shape) * dtype.itemsize
-    size = _gzip_size(path, limit=expected + _CHUNK) if path.name.endswith(".gz") and deep else path.stat().st_size
-    if size < expected and (deep or not path.name.endswith(".gz")):
-        raise _truncated(path, expected, size)
-    return {"": Content(shape, dtype.name)}
+    image = open_nifti(path, max_bytes=sys.maxsize, verify=deep)
+    return {"": Content(tuple(int(n) for n in image.shape), image.get_data_dtype().name)}
 
 
-def _gzip_size(path: Path, *, limit: int) -> int:
-    """Size of the unpacked stream; reading to its end is what makes gzip compare its checksum."""
-    size = 0
-    with gzip.open(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise _truncated(path, limit, size)
-    return size
-
-
-def _npy_header(path: Path) -> tuple[Content, int]:
-    with path.open("rb") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        return Content(tuple(shape), dtype.name), stream.tell() + prod(shape) * dtype.itemsize
+def _npy_header(stream: IO[bytes]) -> Content:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return Content(tuple(shape), dtype.name)
 
 
 def _npy(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
-    content, expected = _npy_header(path)
+    with path.open("rb") as stream:
+        content, start = _npy_header(stream), stream.tell()
     if content.dtype == "object":
         fix = "save plain arrays; a pickled array can run code when it is opened"
         raise DataError("file holds pickled objects", path=path, expected="numbers", found="dtype object", fix=fix)
+    expected = start + prod(content.shape) * np.dtype(content.dtype).itemsize
     if path.stat().st_size != expected:
-        raise _truncated(path, expected, path.stat().st_size)
+        raise wrong_size(path, expected, path.stat().st_size)
     return {"": content}
 
 
 def _npy_dict(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     """A pickled dictionary: the header and the pickle's last byte are looked at, nothing more."""
-    content, _ = _npy_header(path)
-    if content.dtype != "object" or content.shape != ():
-        raise DataError("not a pickled dictionary", path=path, expected="0-d object array", found=content)
     with path.open("rb") as stream:
+        content = _npy_header(stream)
+        if content.dtype != "object" or content.shape != ():
+            raise _other(path, "a pickled dictionary", content)
         stream.seek(-1, 2)
-        if stream.read(1) != b".":
-            raise DataError("file is truncated", path=path, expected="a closed pickle", fix=_ANOTHER_COPY)
+        last = stream.read(1)
+    if last != b".":
+        raise DataError(
+            "file is truncated", path=path, expected="a closed pickle", found=f"{last!r} at the end", fix=AGAIN
+        )
     return {}
 
 
@@ -147,41 +122,23 @@ def _npz(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     found = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.file_size > _MAX_ZIP_RATIO * max(member.compress_size, 1):
-                ratio = f"{member.file_size // max(member.compress_size, 1)} times"
-                raise DataError(
-                    "member unpacks to too much", path=path, expected=f"< {_MAX_ZIP_RATIO} times", found=ratio
+            ratio = member.file_size // max(member.compress_size, 1)
+            if ratio > _MAX_ZIP_RATIO:
+                raise _other(
+                    path, f"an archive that unpacks to less than {_MAX_ZIP_RATIO} times its size", f"{ratio} times"
                 )
             with archive.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                v1 = version == (1, 0)
-                read = np.lib.format.read_array_header_1_0 if v1 else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
+                found[member.filename.removesuffix(".npy")] = _npy_header(stream)
                 while deep and stream.read(_CHUNK):  # to the end: zipfile compares the checksum there
                     pass
-            found[member.filename.removesuffix(".npy")] = Content(tuple(shape), dtype.name)
     return found
 
 
 def _hdf5(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
-    import h5py
-
-    found = {}
-    with h5py.File(path, "r") as file:
-        for key in keys:
-            node, parts = file, [part for part in key.split("/") if part]
-            for part in parts:
-                link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-                if isinstance(link, h5py.ExternalLink):
-                    raise DataError("external link refused", path=path, found=f"{key} -> {link.filename}")
-                node = node.get(part) if link is not None else None
-            if isinstance(node, h5py.Dataset):
-                if node.external or node.is_virtual:
-                    raise DataError("data kept in other files refused", path=path, found=key)
-                found[key] = Content(tuple(node.shape or ()), node.dtype.name)
-            elif node is None and not found:
-                found |= {name: Content((), "group") for name in list(file)[:20] if name not in keys}
-    return found
+    with open_hdf5(path) as file:
+        nodes = {key: find_dataset(file, key, path) for key in keys}
+        found = {key: Content(tuple(one.shape or ()), one.dtype.name) for key, one in nodes.items() if one is not None}
+        return found or {name: Content((), "group") for name in list(file)[:20] if name not in keys}
 
 
 def _mat(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
@@ -191,7 +148,7 @@ def _mat(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     with path.open("rb") as stream:
         head = stream.read(128)
         if head.startswith(b"MATLAB 7.3"):
-            raise DataError("MATLAB 7.3 file", path=path, expected="classic MAT file", found="HDF5")
+            raise _other(path, "a classic MAT file", "MATLAB 7.3, which is HDF5")
         size, position = path.stat().st_size, 128
         order = "<" if head[126:128] == b"IM" else ">"
         while position < size:
@@ -199,7 +156,7 @@ def _mat(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
             kind, length = struct.unpack(order + "II", stream.read(8).ljust(8, b"\0"))
             position += 8 + length
             if position > size:
-                raise _truncated(path, position, size)
+                raise wrong_size(path, position, size)
             if deep and kind == 15:
                 _inflate(stream.read, length)
     names = {"double": "float64", "single": "float32", "logical": "bool", "char": "str"}
@@ -237,17 +194,17 @@ def _text(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
 
 def _lines(path: Path) -> list[str]:
     if path.stat().st_size > _MAX_TEXT_BYTES:
-        raise DataError("text file too large", path=path, expected=f"at most {_MAX_TEXT_BYTES} bytes")
+        raise _other(path, f"a text file of at most {_MAX_TEXT_BYTES} bytes", f"{path.stat().st_size} bytes")
     text = path.read_text(encoding="utf-8-sig")
     if "\0" in text:
-        raise DataError("not a text file", path=path, expected="text", found="null bytes")
+        raise _other(path, "a text file", "null bytes")
     return [line for line in text.splitlines() if line.strip()]
 
 
 def _json(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     content = json.loads("\n".join(_lines(path)))
     if not isinstance(content, dict):
-        raise DataError("not a JSON object", path=path, expected="{...}", found=type(content).__name__)
+        raise _other(path, "a JSON object", type(content).__name__)
     return {name: Content((len(value),) if isinstance(value, list) else (), "json") for name, value in content.items()}
 
 
@@ -265,7 +222,7 @@ def _image(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
 
 def _folder(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     if not path.is_dir() or not any(path.iterdir()):
-        raise DataError("folder is absent or empty", path=path, expected="a folder with files", fix=_ANOTHER_COPY)
+        raise _other(path, "a folder with files", "nothing in it")
     return {}
 
 
@@ -273,18 +230,19 @@ def _opaque(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     return {}
 
 
-def _recording(inspect: Callable[[Path], None]) -> Callable[[Path, Sequence[str], bool], dict[str, Content]]:
-    def read(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
-        inspect(path)
-        return {}
+def _recording(path: Path, keys: Sequence[str], deep: bool, *, suffix: str) -> dict[str, Content]:
+    check_recording_file(path, suffix)
+    return {}
 
-    return read
+
+def _other(path: Path, expected: str, found: Any) -> DataError:
+    return DataError(f"not {expected}", path=path, expected=expected, found=found, fix=_OTHER_FILE)
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str], bool], dict[str, Content]]] = {
     "nifti": _nifti, "npy": _npy, "npy_dict": _npy_dict, "npz": _npz, "hdf5": _hdf5, "mat": _mat,
     "csv": _table, "tsv": _table, "text": _text, "json": _json, "image": _image,
     "folder": _folder, "ctf": _folder, "pickle": _opaque,
-    "fif": _recording(recordings.check_fif), "edf": _recording(recordings.check_edf),
-    "gdf": _recording(recordings.check_gdf), "brainvision": _recording(recordings.check_brainvision),
+    "fif": partial(_recording, suffix=".fif"), "edf": partial(_recording, suffix=".edf"),
+    "gdf": partial(_recording, suffix=".gdf"), "brainvision": partial(_recording, suffix=".vhdr"),
 }  # fmt: skip

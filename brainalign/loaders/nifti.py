@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN, absent, wrong_size
 
 __all__ = ["check_same_grid", "memory_budget", "open_nifti", "read_volume", "read_voxels"]
 
 _CHUNK = 1 << 20
-_AGAIN = "download or copy the file again"
 
 
 def memory_budget() -> int:
@@ -66,6 +66,9 @@ def open_nifti(source: Any, *, max_bytes: int | None = None, verify: bool = True
         ...
     brainalign.errors.DataError: no such file
       file: nowhere.nii.gz
+      expected: a NIfTI file
+      found: nothing
+      mend: check the path, or download or copy the file again
     """
     image = _load_header(Path(source)) if isinstance(source, str | PathLike) else source
     path = _own_file(image)
@@ -75,7 +78,7 @@ def open_nifti(source: Any, *, max_bytes: int | None = None, verify: bool = True
     expected = int(image.dataobj.offset) + n_bytes
     if not _is_compressed(path):
         if path.stat().st_size != expected:
-            raise _wrong_size(path, expected, path.stat().st_size)
+            raise wrong_size(path, expected, path.stat().st_size)
     elif verify:
         for _ in _unpack(path, [_CHUNK] * (expected // _CHUNK) + [expected % _CHUNK]):
             pass
@@ -169,7 +172,7 @@ def _load_header(path: Path) -> Any:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise DataError("not a NIfTI file name", path=path, expected=".nii or .nii.gz", found=path.name)
     if not path.is_file():
-        raise DataError("no such file", path=path)
+        raise absent(path, "a NIfTI file")
     faults = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, OverflowError)
     try:
         image: Any = nibabel.load(path)
@@ -179,7 +182,7 @@ def _load_header(path: Path) -> Any:
             path=path,
             expected="a NIfTI header of 348 (or 540) bytes",
             found=f"a file of {path.stat().st_size} bytes",
-            fix=_AGAIN,
+            fix=AGAIN,
         ) from error
     if not isinstance(image, nibabel.Nifti1Image | nibabel.Nifti2Image):
         raise DataError("not a NIfTI file", path=path, expected="NIfTI-1 or NIfTI-2", found=type(image).__name__)
@@ -191,7 +194,7 @@ def _check_header(image: Any, max_bytes: int) -> int:
     path = _path_of(image)
     shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
     if not shape or any(size < 1 for size in shape):
-        raise DataError("impossible shape in the header", path=path, expected="sizes >= 1", found=shape, fix=_AGAIN)
+        raise DataError("impossible shape in the header", path=path, expected="sizes >= 1", found=shape, fix=AGAIN)
     if dtype.kind not in "iuf":
         raise DataError("not an image of plain numbers", path=path, expected="integers or floats", found=dtype)
     n_bytes = prod(shape) * int(dtype.itemsize)
@@ -211,7 +214,7 @@ def _check_header(image: Any, max_bytes: int) -> int:
             path=path,
             expected="data after the header, a finite affine that can be inverted",
             found=f"offset {offset:g}, affine {_short(affine)}",
-            fix="set a right sform or qform, or " + _AGAIN,
+            fix="set a right sform or qform, or " + AGAIN,
         )
     return n_bytes
 
@@ -236,10 +239,10 @@ def _unpack(path: Path, sizes: Sequence[int]) -> Iterator[bytes]:
                 path=path,
                 expected=f"{expected} bytes once unpacked, checksum correct",
                 found=f"failure after {n_read} bytes",
-                fix=_AGAIN,
+                fix=AGAIN,
             ) from error
     if n_read != expected:
-        raise _wrong_size(path, expected, n_read)
+        raise wrong_size(path, expected, n_read, more=" or more")
 
 
 def _volumes(image: Any) -> Iterator[Any]:
@@ -290,11 +293,6 @@ def _own_file(image: Any) -> Path | None:
 def _path_of(image: Any) -> str | None:
     filename = image.get_filename() if hasattr(image, "get_filename") else None
     return str(filename) if filename else None
-
-
-def _wrong_size(path: Path, expected: int, found: int) -> DataError:
-    what = "file is truncated" if found < expected else "file is longer than its header says"
-    return DataError(what, path=path, expected=f"{expected} bytes", found=f"{found} bytes or more", fix=_AGAIN)
 
 
 def _short(affine: np.ndarray) -> str:

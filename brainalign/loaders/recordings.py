@@ -1,32 +1,90 @@
-"""Is a recording whole? FIF, EDF, GDF and BrainVision files against what their own headers say.
+"""Is a recording's file whole? Sizes are held against headers before a sample is read.
 
-MNE opens a FIF cut in half and warns only about a cut EDF; these walks refuse both before a sample is read.
+MNE opens a FIF cut in half and warns only about a cut EDF; these walks through FIF, EDF, BDF, GDF, BrainVision and
+EEGLAB files refuse both.
 """
 
 from __future__ import annotations
 
-import configparser
+import gzip
+import re
 import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from brainalign.errors import DataError
+from brainalign.loaders.containers import open_hdf5
+from brainalign.loaders.damage import absent, first_line
 from brainalign.specs import resolve_inside
 
-__all__ = ["check_brainvision", "check_edf", "check_fif", "check_gdf", "edf_summary"]
+__all__ = ["check_recording_file", "check_samples_on_disk"]
 
-_ANOTHER_COPY = "download or copy the file again"
+_MEND = "copy or download the file again; if it was recorded so, save it anew from its recording software"
 _FIF_FILE_ID, _FIF_BLOCK_START, _FIF_BLOCK_END = 100, 104, 105
 _VISION_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 
 
-def check_fif(path: Path) -> None:
-    """Walk the tags of a FIF file: they must fill it exactly, and every block opened must be closed.
+def check_recording_file(path: Path, suffix: str | None = None) -> None:
+    """Refuse a recording whose size disagrees with its header (FIF, EDF, BDF, GDF, BrainVision, EEGLAB).
+
+    Other formats pass: MNE is their only judge.
+
+    Parameters
+    ----------
+    path : Path
+    suffix : str, optional
+        Of the format that it must be, such as ``.fif``; by default its own.
 
     Raises
     ------
     DataError
-        If the file does not begin as FIF, a tag runs past its end, or a block stays open (a cut at a tag's edge).
+        When the file is absent, empty, cut, or longer than its header says.
     """
+    if not path.exists():
+        raise absent(path, "a recording")
+    if path.is_dir():  # CTF and KIT recordings are folders
+        return
+    if path.stat().st_size == 0:
+        raise DataError("the recording is empty", path=path, expected="a file with content", found="0 bytes", fix=_MEND)
+    own = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    check = _CHECKS.get((suffix or own).lower())
+    if check is not None:
+        check(path)
+
+
+def check_samples_on_disk(path: Path, *, n_channels: int, n_times: int) -> None:
+    """Refuse an EEGLAB data file (.fdt, float32) that does not hold ``n_channels * n_times`` samples."""
+    expected, found = 4 * n_channels * n_times, path.stat().st_size
+    if found != expected:
+        raise _cut(path, f"{expected} bytes ({n_channels} channels x {n_times} samples)", f"{found} bytes")
+
+
+def _cut(path: Path, expected: Any, found: Any) -> DataError:
+    return DataError("the recording is cut or damaged", path=path, expected=expected, found=found, fix=_MEND)
+
+
+def _foreign(path: Path, expected: str, found: Any) -> DataError:
+    return DataError(f"not {expected}", path=path, expected=expected, found=found, fix=_MEND)
+
+
+# -- FIF ----------------------------------------------------------------------------------------------------------
+
+
+def _check_fif_and_parts(path: Path) -> None:
+    """A large FIF goes on in ``name-1.fif``, ``name-2.fif``, ..."""
+    check = _check_gzip if path.suffix == ".gz" else _check_fif
+    check(path)
+    stem, extension = path.name.split(".", 1)
+    number = 1
+    while (part := path.with_name(f"{stem}-{number}.{extension}")).is_file():
+        check(part)
+        number += 1
+
+
+def _check_fif(path: Path) -> None:
+    """Walk the tags: they must fill the file, and every block opened must be closed (or the cut fell between tags)."""
     size, position, depth = path.stat().st_size, 0, 0
     with path.open("rb") as stream:
         while position < size:
@@ -36,7 +94,7 @@ def check_fif(path: Path) -> None:
                 raise _cut(path, f"a tag of 16 bytes at {position}", f"{len(head)} bytes")
             kind, _, length, following = struct.unpack(">iiii", head)
             if position == 0 and kind != _FIF_FILE_ID:
-                raise DataError("not a FIF file", path=path, expected=f"tag {_FIF_FILE_ID} first", found=f"tag {kind}")
+                raise _foreign(path, "a FIF file", f"tag {kind} first, not {_FIF_FILE_ID}")
             if length < 0 or position + 16 + length > size:
                 raise _cut(path, f"{position + 16 + length} bytes", f"{size} bytes")
             depth += (kind == _FIF_BLOCK_START) - (kind == _FIF_BLOCK_END)
@@ -48,85 +106,144 @@ def check_fif(path: Path) -> None:
         raise _cut(path, "every block closed", f"{depth} blocks left open")
 
 
-def _cut(path: Path, expected: str, found: str) -> DataError:
-    return DataError("file is truncated", path=path, expected=expected, found=found, fix=_ANOTHER_COPY)
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where gzip keeps its length and checksum."""
+    try:
+        with gzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except (EOFError, OSError, zlib.error) as error:
+        raise _cut(path, "a complete gzip stream", first_line(error)) from error
 
 
-def edf_summary(path: Path) -> dict[str, float | int | list[str]]:
-    """Channel names, sampling rate of the first channel, number of records and expected size of an EDF file.
+# -- EDF, BDF, GDF ------------------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    DataError
-        If the header is not EDF.
-    """
+
+def _check_edf(path: Path) -> None:
+    """EDF and BDF must be as long as their header says; a record count of -1 (still open) is refused."""
     with path.open("rb") as stream:
         head = stream.read(256)
         try:
-            n_header, n_records = int(head[184:192]), int(head[236:244])
-            seconds, n_channels = float(head[244:252]), int(head[252:256])
+            n_header, n_records, n_channels = int(head[184:192]), int(head[236:244]), int(head[252:256])
             if not 0 < n_channels < 10000 or n_header != 256 * (n_channels + 1):
                 raise ValueError(f"{n_channels} channels, header of {n_header} bytes")
-            names = [stream.read(16).decode("latin-1").strip() for _ in range(n_channels)]
             stream.seek(256 + 216 * n_channels)
-            n_samples = [int(stream.read(8)) for _ in range(n_channels)]
+            n_samples = sum(int(stream.read(8)) for _ in range(n_channels))
         except ValueError as error:
-            raise DataError("not an EDF header", path=path, expected="EDF or EDF+", found=str(error)) from error
+            raise _foreign(path, "a whole EDF header", str(error)) from error
+    if n_records == -1:
+        raise DataError("recording was never closed", path=path, expected="a record count", found=-1, fix=_MEND)
     width = 3 if head[:1] == b"\xff" else 2  # BDF keeps 24-bit samples
-    expected = n_header + n_records * sum(n_samples) * width
-    rate = n_samples[0] / seconds if seconds else 0.0
-    return {"channels": names, "sfreq": rate, "n_records": n_records, "bytes": expected}
+    expected, size = n_header + n_records * n_samples * width, path.stat().st_size
+    if size != expected:
+        raise _cut(path, f"{expected} bytes", f"{size} bytes")
 
 
-def check_edf(path: Path) -> None:
-    """Require an EDF or BDF file to be as long as its header says; a record count of -1 (still open) is refused."""
-    summary = edf_summary(path)
-    size = path.stat().st_size
-    if summary["n_records"] == -1:
-        raise DataError("recording was never closed", path=path, expected="a record count", found=-1)
-    if size != summary["bytes"]:
-        raise _cut(path, f"{summary['bytes']} bytes", f"{size} bytes")
-
-
-def check_gdf(path: Path) -> None:
-    """Require the magic of a GDF file; its events may follow the records, so that its size proves nothing."""
+def _check_gdf(path: Path) -> None:
+    """The magic alone: a GDF's events may follow its records, so that its size proves nothing."""
     with path.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GDF ":
-        raise DataError("not a GDF file", path=path, expected="GDF", found=repr(magic))
+        raise _foreign(path, "a GDF file", repr(magic))
 
 
-def check_brainvision(path: Path) -> None:
-    """Require the data file of a BrainVision header beside it, as long as the header says.
+# -- BrainVision: a text header beside raw samples and a text file of markers ----------------------------------------
 
-    Headers without ``DataPoints`` state no length: then a whole number of samples must do.
 
-    Raises
-    ------
-    DataError
-        If the header is not BrainVision, names a file elsewhere, or the file is absent or cut.
+def _check_brainvision(path: Path) -> None:
+    """A whole header, a data file beside it as long as it says, a line per channel, no marker beyond the data.
+
+    Headers often state no length; the markers then are what shows that data were cut.
     """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    first, _, body = text.partition("\n")
-    if "Brain Vision" not in first and "BrainVision" not in first:
-        raise DataError("not a BrainVision header", path=path, expected="Brain Vision ... Header", found=first[:40])
-    body = body.partition("[Comment]")[0]
-    parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
+    text = _text(path)
+    if not re.match(r"Brain ?Vision", text):
+        raise _foreign(path, "a BrainVision header", text[:40])
+    common = _section(text, "Common Infos")
+    form = _section(text, "Binary Infos").get("BinaryFormat", "INT_16").upper()
     try:
-        parser.read_string(body)
-        common = dict(parser["Common Infos"])
-        n_channels = int(common["numberofchannels"])
-        width = _VISION_BYTES[parser.get("Binary Infos", "BinaryFormat", fallback="INT_16").strip().upper()]
-        data_name = common["datafile"].replace("$b", path.stem)
-    except (configparser.Error, KeyError, ValueError) as error:
-        raise DataError(
-            "BrainVision header is incomplete", path=path, found=f"{type(error).__name__}: {error}"
-        ) from error
-    data = resolve_inside(path.parent, data_name)
-    if not data.is_file():
-        raise DataError("data file is missing", path=path, expected=data_name, found="no such file", fix=_ANOTHER_COPY)
-    size, points = data.stat().st_size, int(common.get("datapoints") or 0)
-    expected = points * n_channels * width
-    if size % (n_channels * width) or (points and size != expected) or size == 0:
-        samples = f"{points or 'whole'} samples of {n_channels} channels"
-        raise _cut(data, samples, f"{size / (n_channels * width):.2f} samples")
+        n_channels, points = int(common["NumberOfChannels"]), int(common.get("DataPoints") or 0)
+        frame, named = n_channels * _VISION_BYTES[form], common["DataFile"]
+    except (KeyError, ValueError) as error:
+        raise _foreign(path, "a complete BrainVision header", first_line(error)) from error
+    data = _beside(path, named)
+    size = data.stat().st_size
+    if size == 0 or size % frame or (points and size != points * frame):
+        raise _cut(data, f"{points or 'whole'} samples of {n_channels} channels", f"{size / frame:.2f} samples")
+    channels = _section(text, "Channel Infos")
+    last_title = re.findall(r"^\[([^\]]+)\]", text, flags=re.MULTILINE)[-1]
+    cut_line = last_title == "Channel Infos" and not text.rstrip(" ").endswith(("\r", "\n"))
+    if len(channels) != n_channels or cut_line:
+        found = f"{len(channels)} lines" + (", the last one cut" if cut_line else "")
+        raise _cut(path, f"{n_channels} whole lines under [Channel Infos]", found)
+    if "MarkerFile" in common and common.get("DataFormat", "BINARY").upper() == "BINARY":
+        markers = _beside(path, common["MarkerFile"])
+        if (last := _last_marker(markers)) > size // frame:
+            raise _cut(data, f"at least the {last} samples that {markers.name} reaches", f"{size // frame} samples")
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file that a header names, which must lie beside it."""
+    file = resolve_inside(path.parent, name.replace("$b", path.stem))
+    if not file.is_file():
+        fix = "copy it beside the header"
+        raise DataError("a file that the header names is missing", path=path, expected=name, found="none", fix=fix)
+    return file
+
+
+def _last_marker(path: Path) -> int:
+    """Sample of the last marker, counted from 1."""
+    last = 0
+    for name, marker in _section(_text(path), "Marker Infos").items():
+        fields = marker.split(",")
+        if len(fields) < 5 or not fields[2].strip().isdigit():
+            raise _cut(path, "type, description, position, size and channel of each marker", f"{name}={marker}")
+        last = max(last, int(fields[2]))
+    return last
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _section(text: str, title: str) -> dict[str, str]:
+    """The ``key=value`` lines under ``[title]``."""
+    match = re.search(rf"^\[{re.escape(title)}\][^\n]*$(.*?)(?=^\[|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    lines = match[1].splitlines() if match else []
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith(";"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+# -- EEGLAB: a MATLAB file, of version 5 (a row of elements) or 7.3 (HDF5) --------------------------------------------
+
+
+def _check_eeglab(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(128)
+        if head[:4] == b"\x89HDF" or head[:10] == b"MATLAB 7.3":
+            open_hdf5(path).close()
+            return
+        order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
+        if order is None:
+            raise _foreign(path, "a MATLAB file of version 5 or 7.3", head[:16])
+        size, position = path.stat().st_size, 128
+        while position < size:
+            file.seek(position)
+            tag = file.read(8)
+            position += 8 + struct.unpack(order + "I", tag[4:])[0] if len(tag) == 8 else size + 1
+    if position != size or size == 128:
+        raise _cut(path, f"{position} bytes", f"{size} bytes")
+
+
+_CHECKS: dict[str, Callable[[Path], None]] = {
+    ".fif": _check_fif_and_parts,
+    ".fif.gz": _check_fif_and_parts,
+    ".edf": _check_edf,
+    ".bdf": _check_edf,
+    ".gdf": _check_gdf,
+    ".vhdr": _check_brainvision,
+    ".set": _check_eeglab,
+}

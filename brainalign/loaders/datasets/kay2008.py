@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
-from brainalign.loaders.containers import open_hdf5, read_mat
-from brainalign.loaders.datasets.shared import agree, choose, drop_nan, readable
+from brainalign.loaders.containers import hdf5_dataset, open_hdf5, read_mat, readable
+from brainalign.loaders.datasets.shared import agree, choose, drop_nan
 from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
@@ -70,11 +70,8 @@ def load_kay2008(
 def _read_responses(spec: DatasetSpec, path: Path, subject: Any) -> tuple[list[np.ndarray], np.ndarray]:
     """Training and validation responses (n_trials, n_voxels), and the region code of each voxel."""
     keys = [f"dataTrnS{subject}", f"dataValS{subject}", f"roiS{subject}"]
-    with open_hdf5(path) as file:
-        if missing := [key for key in keys if key not in file]:
-            raise DataError(f"no variable {missing} in this file", path=path, expected=keys, found=list(file))
-        with readable(path):
-            train, validation, roi = (np.asarray(file[key][()], dtype=np.float32) for key in keys)
+    with open_hdf5(path) as file, readable(path):
+        train, validation, roi = (np.asarray(hdf5_dataset(file, key, path)[()], dtype=np.float32) for key in keys)
     n_voxels = train.shape[-1]
     expected = [(spec.fact("n_train"), n_voxels), (spec.fact("n_validation"), n_voxels), n_voxels]
     agree(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from brainalign.specs import find_inside
 
 __all__ = [
     "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "one_file", "pictures_by_name", "read_lines",
-    "readable", "standard_run",
+    "standard_run",
 ]  # fmt: skip
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -71,18 +70,6 @@ def choose(wanted: str | Sequence[str] | None, known: Sequence[str], *, what: st
         hint = closest(unknown[0], known) if unknown else ""
         raise DataError(f"unknown {what} {unknown[:1] or names}.{hint}", expected=list(known), found=wanted)
     return names
-
-
-@contextmanager
-def readable(path: str | PathLike[str]) -> Iterator[None]:
-    """Turn what HDF5 raises on damaged data inside the ``with`` block into a `DataError` that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        fix = "download or copy the file again"
-        raise DataError(f"data cannot be read: {error}", path=path, expected="whole data", fix=fix) from error
 
 
 def read_lines(path: str | PathLike[str]) -> list[str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
-from brainalign.loaders.containers import open_hdf5
-from brainalign.loaders.datasets.shared import agree, readable
+from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.datasets.shared import agree
 from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
 
@@ -48,15 +46,16 @@ def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Name, bin_wi
     path = spec.path(root, "recording")
     wanted = [str(array.key) for array in spec.entry("recording").contents]
     with open_hdf5(path) as file, readable(path):
-        content = {key: _read(file, key, path) for key in wanted}
+        content = {key: np.asarray(hdf5_dataset(file, key, path)[()]) for key in wanted}
     _check(content, spec, path)
     n_bins = int(spec.fact("seconds") / bin_width + _EDGE) if bin_width > 0 else 0
     if n_bins < 2:
         raise DataError(
             "bin_width leaves no bins", expected=f"0 < bin_width < {spec.fact('seconds') / 2} s", found=bin_width
         )
-    names = [one.decode() if isinstance(one, bytes) else str(one) for one in content["units/id"]]
-    units = pd.DataFrame({"name": names, "region": [_region(name) for name in names]})
+    texts = [one.decode() if isinstance(one, bytes) else str(one) for one in content["units/id"]]
+    names = [text.removeprefix("group_electrode_group_") for text in texts]  # leaves M1/elec0/unit_0
+    units = pd.DataFrame({"name": names, "region": [name.split("/")[0] for name in names]})
     table = pd.DataFrame(
         {"stimulus_id": [f"bin-{number:05d}" for number in range(n_bins)], "subject": subject or spec.subjects[0]}
     )
@@ -68,19 +67,6 @@ def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Name, bin_wi
         info={"bin_width": bin_width},
         history=[{"step": "bin spikes", "bin_width": bin_width}],
     )
-
-
-def _read(file: h5py.File, key: str, path: Path) -> np.ndarray:
-    """One array; a link to another file is never followed."""
-    node: Any = file
-    for part in key.split("/"):
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None or isinstance(link, h5py.ExternalLink):
-            raise DataError(f"no array '{key}' in this file", path=path, expected=key, found=sorted(node)[:20])
-        node = node[part]
-    if not isinstance(node, h5py.Dataset) or node.external or node.is_virtual:
-        raise DataError(f"'{key}' is no array of this file", path=path)
-    return np.asarray(node[()])
 
 
 def _check(content: dict[str, np.ndarray], spec: DatasetSpec, path: Path) -> None:
@@ -143,8 +129,3 @@ def _reaches(content: dict[str, np.ndarray], onsets: pd.Series) -> pd.DataFrame:
     reach = np.where(inside, last, -1)
     direction = np.where(inside, content["trials/target_dir"][reach], np.nan)
     return pd.DataFrame({"reach": reach, "direction": direction, "valid": inside & content["trials/is_valid"][reach]})
-
-
-def _region(name: str) -> str:
-    """The electrode group, ``M1`` of ``group_electrode_group_M1/elec0/unit_0``."""
-    return name.split("/")[0].rsplit("_", 1)[-1]

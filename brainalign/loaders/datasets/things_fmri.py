@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
-from brainalign.loaders.containers import open_hdf5
-from brainalign.loaders.datasets.shared import agree, choose, drop_nan, pictures_by_name, readable
+from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.datasets.shared import agree, choose, drop_nan, pictures_by_name
 from brainalign.loaders.events import read_table
 from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
@@ -110,15 +110,15 @@ def _voxels(spec: DatasetSpec, root: Path, subject: Name, ids: np.ndarray) -> tu
 
 def _voxel_ids(path: Path) -> np.ndarray:
     with open_hdf5(path) as file, readable(path):
-        return _dataset(file, "ResponseData/block1_values", path)[:, 0].astype(int)
+        return hdf5_dataset(file, "ResponseData/block1_values", path)[:, 0].astype(int)
 
 
 def _responses(path: Path, rows: np.ndarray, n_trials: int) -> tuple[np.ndarray, str]:
     """Responses (n_trials, n_rows) in the order of the trial table, and how the two were matched."""
     with open_hdf5(path) as file, readable(path):
-        values = _dataset(file, "ResponseData/block0_values", path)
+        values = hdf5_dataset(file, "ResponseData/block0_values", path)
         agree("responses and trials differ in number", path=path, expected=n_trials, found=values.shape[1])
-        order, by = _columns(_dataset(file, "ResponseData/block0_items", path), n_trials, path)
+        order, by = _columns(hdf5_dataset(file, "ResponseData/block0_items", path), n_trials, path)
         responses = np.empty((n_trials, rows.size), dtype=np.float32)
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         for start, stop in zip(starts, np.append(starts[1:], rows.size), strict=True):
@@ -138,12 +138,3 @@ def _columns(items: Any, n_trials: int, path: Path) -> tuple[np.ndarray, str]:
             "trials of the table are not numbered from 0", path=path, expected="0, 1, ...", found=labels[:5]
         )
     return np.argsort([int(label) for label in labels]), "label"
-
-
-def _dataset(file: Any, key: str, path: Path) -> Any:
-    import h5py
-
-    data = file.get(key)
-    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
-        raise DataError(f"no dataset '{key}' in this file", path=path, expected=key, found=list(file))
-    return data

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, closest
-from brainalign.loaders.ephys.files import check_recording_file
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording, check_sidecars, labels_of, read_quietly
 from brainalign.loaders.events import read_table
+from brainalign.loaders.recordings import check_recording_file
 from brainalign.specs.safe import resolve_inside
 from brainalign.trials import Trials
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.loaders.ephys.files import check_recording_file, check_samples_on_disk
 from brainalign.loaders.events import read_table
+from brainalign.loaders.recordings import check_recording_file, check_samples_on_disk
+from brainalign.loaders.sidecars import read_json
 
 __all__ = ["Recording", "check_sidecars", "labels_of", "open_recording", "read_quietly"]
 
@@ -146,7 +146,7 @@ def check_sidecars(recording: Recording, sidecar: Path | None = None, channels: 
     sidecar = sidecar or recording.path.with_name(f"{stem}.json")
     channels = channels or recording.path.with_name(f"{stem.rpartition('_')[0]}_channels.tsv")
     if sidecar.is_file():
-        content = _json(sidecar)
+        content = read_json(sidecar)
         _check_rate(recording, content.get("SamplingFrequency"), sidecar)
         declared = content.get("RecordingDuration")
         if isinstance(declared, int | float) and not recording.is_epochs and recording.duration < 0.95 * declared:
@@ -172,13 +172,3 @@ def _check_rate(recording: Recording, rate: Any, path: Path) -> None:
             found=f"{float(rate):g} Hz",
             fix="correct the wrong one of the two",
         )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the sidecar: {error}", path=path, expected="JSON") from error
-    if not isinstance(content, dict):
-        raise DataError("the sidecar is no JSON object", path=path, found=type(content).__name__)
-    return content

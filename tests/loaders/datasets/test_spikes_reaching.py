@@ -37,6 +37,7 @@ def test_every_spike_is_in_its_bin(tree):
         np.testing.assert_array_equal(trials.responses[:, number], np.histogram(times[unit == number], edges)[0])
     assert trials.trials["stimulus_id"].is_unique
     assert trials.units["region"].tolist() == ["M1"] * 4
+    assert trials.units["name"].tolist() == [f"M1/elec{number}/unit_{number}" for number in range(4)]
 
 
 def test_kinematics_are_means_over_the_bin(tree):

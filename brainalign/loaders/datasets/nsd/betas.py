@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.errors import DataError
-from brainalign.loaders.containers import open_hdf5
-from brainalign.loaders.datasets.shared import agree, readable
+from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.datasets.shared import agree
 from brainalign.loaders.nifti import open_nifti, read_voxels
 from brainalign.specs import DatasetSpec, Name, resolve_inside
 
@@ -79,15 +78,8 @@ def read_hdf5_voxels(
     region costs a small part of the file. Any other layout is read in blocks that respect its chunks, each within
     `budget` bytes where a chunk is, leaving out blocks without a voxel.
     """
-    import h5py
-
     with open_hdf5(path) as file:
-        try:
-            data = file[key]
-        except KeyError as error:
-            raise DataError("no such dataset in this file", path=path, expected=key, found=list(file)) from error
-        if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
-            raise DataError("not a plain dataset", path=path, expected=key, found=type(data).__name__)
+        data = hdf5_dataset(file, key, path)
         found = {"shape": data.shape, "dtype": data.dtype.name}
         agree("betas are not what the spec says", path=path, expected={"shape": shape, "dtype": dtype}, found=found)
         values = np.empty((data.shape[0], int(mask.sum())), dtype=np.float32)

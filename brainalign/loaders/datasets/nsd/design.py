@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
-from brainalign.loaders.containers import open_hdf5, read_mat
-from brainalign.loaders.datasets.shared import agree, readable
+from brainalign.loaders.containers import hdf5_dataset, open_hdf5, read_mat, readable
+from brainalign.loaders.datasets.shared import agree
 from brainalign.loaders.events import read_table
 from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
@@ -130,8 +130,8 @@ class _Brick:
         self._file: Any = None
         self._owner = 0
         with open_hdf5(path) as file:
-            data = file.get(key)
-            found = None if data is None else (data.shape, data.dtype.name)
+            data = hdf5_dataset(file, key, path)
+            found = (data.shape, data.dtype.name)
             agree("pictures are not what the spec says", path=path, expected=(shape, "uint8"), found=found)
 
     def __call__(self, one: str) -> np.ndarray:

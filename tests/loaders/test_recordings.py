@@ -15,7 +15,7 @@ import pytest
 
 from brainalign.errors import DataError
 from brainalign.loaders.ephys import load_ephys
-from brainalign.loaders.ephys.files import check_recording_file
+from brainalign.loaders.recordings import check_recording_file
 from tests.conftest import real_data
 
 FRACTIONS = [0.0, 0.01, 0.1, 0.5, 0.99, 0.999]
@@ -226,7 +226,7 @@ def test_matlab_7_3_and_other_files(tmp_path: Path) -> None:
     assert "HDF5" in _refused(path)
     path.write_text("plain text that is no recording at all")
     assert "not a MATLAB file" in _refused(path)
-    assert "no such recording" in _refused(tmp_path / "absent.fif")
+    assert "no such file" in _refused(tmp_path / "absent.fif")
     other = tmp_path / "x.xyz"
     other.write_text("nothing")
     assert "MNE cannot read" in _refused(other)
