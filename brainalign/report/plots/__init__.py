@@ -5,7 +5,14 @@ from brainalign.report.plots.curves import channel_map, retrieval_curve, score_b
 from brainalign.report.plots.geometry import mds, rdm
 from brainalign.report.plots.head import topomap
 from brainalign.report.plots.images import image_grid
+from brainalign.report.plots.preference import (
+    layer_preference_map,
+    layer_preference_shares,
+    unit_violins,
+    violin_table,
+)
 from brainalign.report.plots.scores import confusion_matrix, score_bars, unit_scores
+from brainalign.report.plots.surface import surface_map
 
 __all__ = [
     "brain_slices",
@@ -14,12 +21,17 @@ __all__ = [
     "confusion_matrix",
     "glass_brain",
     "image_grid",
+    "layer_preference_map",
+    "layer_preference_shares",
     "mds",
     "rdm",
     "retrieval_curve",
     "score_bars",
     "score_by_group",
+    "surface_map",
     "time_course",
     "topomap",
     "unit_scores",
+    "unit_violins",
+    "violin_table",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from brainalign.errors import DataError
@@ -15,10 +16,10 @@ from brainalign.report.style import DIVERGING, MUTED, SEQUENTIAL, new_figure, nu
 if TYPE_CHECKING:
     import nibabel as nib
 
-__all__ = ["brain_slices", "brain_view", "colour_range", "glass_brain"]
+__all__ = ["brain_slices", "brain_view", "colour_range", "draw_mosaic", "glass_brain", "volume_of"]
 
 
-def _volume(image: Any, *, name: str = "image") -> tuple[np.ndarray, np.ndarray]:
+def volume_of(image: Any, *, name: str = "image") -> tuple[np.ndarray, np.ndarray]:
     """Return data turned to right-anterior-superior order and its affine, from an image or a file."""
     import nibabel as nib
 
@@ -72,8 +73,29 @@ def brain_slices(
     n_slices : int
         At most so many slices, spread over those that hold a value.
     """
-    values, affine = _volume(image)
-    under = None if background is None else _volume(background, name="background")[0]
+    values, affine = volume_of(image)
+    figure, axes, drawn = draw_mosaic(
+        (values, affine),
+        background=background,
+        n_slices=n_slices,
+        title=title,
+        colours=colour_range(values, limits),
+    )
+    figure.colorbar(drawn, ax=list(axes), label=label, aspect=26, shrink=0.8).outline.set_visible(False)
+    return figure
+
+
+def draw_mosaic(
+    volume: tuple[np.ndarray, np.ndarray],
+    *,
+    background: Any,
+    n_slices: int,
+    title: str | None,
+    colours: tuple[str | Colormap, float, float],
+) -> tuple[Figure, np.ndarray, Any]:
+    """Axial slices of (values, affine) in the given colour map and its ends: figure, frames and what was drawn last."""
+    values, affine = volume
+    under = None if background is None else volume_of(background, name="background")[0]
     if under is not None and under.shape != values.shape:
         raise DataError("background lies on another grid", expected=values.shape, found=under.shape, fix="resample it")
     values = np.where(np.isfinite(values) & (values != 0), values, np.nan)
@@ -85,15 +107,14 @@ def brain_slices(
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     n_x, n_y = (part.stop - part.start for part in box)
     figure, axes = _slice_axes(len(chosen), tall=float(n_y * spacing[1] / (n_x * spacing[0])), title=title)
-    cmap, low, high = colour_range(values, limits)
+    cmap, low, high = colours
     grey = (0.0, 1.0) if under is None else (min(0.0, float(under.min())), 1.1 * float(np.percentile(under, 99.5)))
     for place, z in zip(axes, chosen):
         layers = (None if under is None else under[:, :, z][box], values[:, :, z][box])
         drawn = _slice(place, layers, cmap=cmap, ends=((low, high), grey), aspect=spacing[1] / spacing[0])
         height = affine[2, :3] @ [values.shape[0] / 2, values.shape[1] / 2, z] + affine[2, 3]
         _name_slice(place, float(height))
-    figure.colorbar(drawn, ax=list(axes), label=label, aspect=26, shrink=0.8).outline.set_visible(False)
-    return figure
+    return figure, axes, drawn
 
 
 def _extent(values: np.ndarray, under: np.ndarray | None) -> tuple[slice, slice]:
@@ -125,7 +146,7 @@ def _slice(
     axes: Axes,
     layers: tuple[np.ndarray | None, np.ndarray],
     *,
-    cmap: str,
+    cmap: str | Colormap,
     ends: tuple[tuple[float, float], tuple[float, float]],
     aspect: float,
 ) -> Any:
@@ -149,7 +170,7 @@ def glass_brain(
     """
     from nilearn import plotting
 
-    values, _ = _volume(image)
+    values, _ = volume_of(image)
     cmap, low, high = colour_range(values, limits)
     figure = new_figure(8.2, 2.9, title)
     figure.set_layout_engine("none")
@@ -185,7 +206,7 @@ def brain_view(
     import nibabel as nib
     from nilearn import plotting
 
-    values, affine = _volume(image)
+    values, affine = volume_of(image)
     cmap, low, high = colour_range(values, limits)
     values = np.nan_to_num(values, posinf=0, neginf=0)
     view = plotting.view_img(

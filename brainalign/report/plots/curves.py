@@ -48,14 +48,19 @@ def score_by_group(
         positions = np.array([groups.index(group) for group in rows[x]]) + shift
         _group_line(axes, positions, rows, colour=SERIES[index % len(SERIES)], name=name)
     _chance_line(axes, table["chance"].dropna().unique() if "chance" in table else ())
-    axes.set_xticks(range(len(groups)), [short(group) for group in groups], rotation=30 if len(groups) > 6 else 0)
+    axes.set_xticks(range(len(groups)), [short(group) for group in groups], rotation=30 if _crowded(groups) else 0)
     axes.set(ylabel=label, xlabel=x)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     _grid(axes)
-    if "ceiling" in table:
+    if "ceiling" in table and table["ceiling"].notna().any():
         axes.plot([], [], color=MUTED, ls="", marker="_", ms=13, mew=1.6, label="noise ceiling")
     _legend_below(figure, axes)
     return figure
+
+
+def _crowded(groups: Sequence[object]) -> bool:
+    """Whether names under an axis would run into each other; about nine characters fit into each place."""
+    return len(groups) > 6 or (len(groups) > 1 and max(len(short(group)) for group in groups) > 9)
 
 
 def _group_line(axes: Axes, positions: np.ndarray, rows: pd.DataFrame, *, colour: str, name: object) -> None:
