@@ -20,7 +20,7 @@ from brainalign.errors import DataError
 from brainalign.learning import Rows, TrainOptions, seeded, train
 from brainalign.splits import folds
 from brainalign.voxelwise.query_labels import label_units
-from brainalign.voxelwise.query_network import QueryNetwork
+from brainalign.voxelwise.query_network import QueryNetwork, learn_scales
 from brainalign.voxelwise.spatial import Paired, SpatialModel, TokenMaps
 
 __all__ = ["ROIQueryEncoder"]
@@ -137,7 +137,7 @@ class ROIQueryEncoder(SpatialModel):
         self.query_names_, self.query_of_unit_ = label_units(self.queries, paired.units, self.n_units_)
         kept, held = self._parts(paired)
         self.network_ = self._network()
-        _standardise(self.network_, paired, kept)
+        learn_scales(self.network_, paired, kept)
         data, validation = (_samples(paired, rows) for rows in (kept, held))
         made = train(self.network_, _loss, data, options, validation=validation or None, folder=folder)
         self.history_, self.best_epoch_ = made.history, made.best_epoch
@@ -291,25 +291,3 @@ def _samples(paired: Paired, rows: np.ndarray) -> dict[str, Any]:
 
 def _loss(network: torch.nn.Module, batch: Any) -> torch.Tensor:
     return (network(batch["tokens"]) - network.standardise(batch["responses"])).square().mean()
-
-
-def _standardise(network: QueryNetwork, paired: Paired, kept: np.ndarray) -> None:
-    """Means and deviations of channels and units, from the samples that are learnt from and no others."""
-    stimuli = np.unique(paired.rows[kept])
-    total, squares, n_rows = 0.0, 0.0, 0
-    for block in paired.maps.blocks():
-        tokens = paired.maps[stimuli[(stimuli >= block.start) & (stimuli < block.stop)]].astype(np.float64)
-        total, squares = total + tokens.sum(axis=(0, 1)), squares + (tokens**2).sum(axis=(0, 1))
-        n_rows += tokens.shape[0] * tokens.shape[1]
-    mean = total / n_rows
-    scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
-    responses = paired.responses[kept].astype(np.float64)
-    constant = np.ptp(responses, axis=0) == 0
-    measured = {
-        "x_mean": mean,
-        "x_scale": np.where(scale > 1e-7 * np.abs(mean) + 1e-30, scale, 1.0),
-        "y_mean": responses.mean(axis=0),
-        "y_scale": np.where(constant, 0.0, responses.std(axis=0)),
-    }
-    for name, values in measured.items():
-        getattr(network, name).copy_(torch.from_numpy(values))
