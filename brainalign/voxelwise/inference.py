@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NullTally", "PermutationTest", "permutation_test", "shuffle_test", "unit_rows"]
 
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**23
 """Work arrays of a block of units stay inside the processor's cache."""
 
 # Correlations that are equal but for rounding count as ties.
@@ -99,7 +99,7 @@ class NullTally:
     def add(self, units: slice, orders: slice, null: np.ndarray) -> None:
         """Take in null values (n_units, n_orders) of some units and some orders."""
         observed = self.observed[units]
-        self.counts[units] += (null >= observed[:, None] - _SLACK).sum(axis=1)
+        self.counts[units] += np.count_nonzero(null >= observed[:, None] - _SLACK, axis=1)
         tested = ~np.isnan(observed)
         if tested.any():
             highest = (null if tested.all() else null[tested]).max(axis=0)
@@ -279,12 +279,14 @@ def _shuffle(pair: Pair, observed: np.ndarray, orders: np.ndarray, chunk: int = 
     n_chunks = len(sequence)
     tally = NullTally(observed, len(bases) * n_chunks - 1)
     for columns in row_blocks(len(observed), 100 * n_chunks * chunk, budget=BLOCK_BYTES):
-        first, second = (_in_chunks(unit_rows(one), n_chunks, chunk)[:, :, sequence] for one in pair(columns))
-        spectrum = rfft(first).conj()
+        first, second = (_in_chunks(unit_rows(one), n_chunks, chunk) for one in pair(columns))
+        spectrum = rfft(np.take(first, sequence, axis=2)).conj()
         stop = 0
         for number, base in enumerate(bases):
-            product = (spectrum * rfft(second[:, :, base])).sum(axis=1)
-            null = irfft(product, n_chunks)[:, int(number == 0) :]  # the first of all orders is the true one
+            product = rfft(np.take(second, sequence[base], axis=2))
+            product *= spectrum
+            null = irfft(product.sum(axis=1) if chunk > 1 else product[:, 0], n_chunks)
+            null = null[:, int(number == 0) :]  # the first of all orders is the true one
             start, stop = stop, stop + null.shape[1]
             tally.add(columns, slice(start, stop), null)
     return tally
@@ -292,6 +294,8 @@ def _shuffle(pair: Pair, observed: np.ndarray, orders: np.ndarray, chunk: int = 
 
 def _in_chunks(rows: np.ndarray, n_chunks: int, chunk: int) -> np.ndarray:
     """(n_units, n_samples) as (n_units, chunk, n_chunks), the last chunk filled with zeros, the mean."""
+    if chunk == 1:
+        return rows[:, None]
     filled = np.zeros((len(rows), n_chunks * chunk))
     filled[:, : rows.shape[1]] = rows
     return filled.reshape(len(rows), n_chunks, chunk).swapaxes(1, 2)

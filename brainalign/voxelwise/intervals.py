@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from brainalign.trials import Trials
     from brainalign.voxelwise.scores import UnitScores
 
-__all__ = ["Repeats", "draw_weights", "drawn", "drawn_ceiling", "drawn_r", "drawn_r2", "mean_draws", "unit_intervals"]
+__all__ = [
+    "Repeats",
+    "draw_weights",
+    "drawn",
+    "drawn_ceiling",
+    "drawn_r",
+    "drawn_r2",
+    "mean_draws",
+    "percentile_interval",
+    "unit_intervals",
+]
 
 RESAMPLED = ("r", "r2", "r_normalised")
 """Measures that have a bootstrap."""
@@ -125,10 +135,20 @@ def unit_intervals(scores: UnitScores, value: str, weights: np.ndarray, *, level
     n_units = scores.r.size
     low, high = np.full(n_units, np.nan), np.full(n_units, np.nan)
     for columns in row_blocks(n_units, _column_bytes(weights), budget=BLOCK_BYTES):
-        low[columns], high[columns] = interval(drawn(scores, value, columns, weights), level=level)
+        low[columns], high[columns] = percentile_interval(drawn(scores, value, columns, weights), level=level)
     missing = np.isnan(getattr(scores, value)).ravel()
     low[missing] = high[missing] = np.nan
     return low, high
+
+
+def percentile_interval(draws: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """`interval` of many units at once: sorted together where no draw (n_draws, n_units) is missing."""
+    complete = ~np.isnan(draws).any(axis=0)
+    ends = np.full((2, draws.shape[1]), np.nan)
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    ends[:, complete] = np.quantile(np.ascontiguousarray(draws[:, complete].T), tails, axis=1, overwrite_input=True)
+    ends[:, ~complete] = interval(draws[:, ~complete], level=level)
+    return ends[0], ends[1]
 
 
 def mean_draws(scores: UnitScores, value: str, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:

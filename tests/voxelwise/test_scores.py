@@ -225,7 +225,7 @@ def test_regions_have_a_score_each():
     assert list(regions) == ["V1", "V2"]
     assert regions["V2"].value == pytest.approx(scores.r[1::2].mean())
     assert regions["V2"].low == scores.summary("roi == 'V2'", n_draws=100).low
-    with pytest.raises(DataError, match="no units column 'rio'. Did you mean 'roi'"):
+    with pytest.raises(DataError, match=r"no units column 'rio'\. Did you mean 'roi'"):
         scores.by_region("rio")
 
 
