@@ -36,7 +36,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	for script in scripts/bench/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in scripts/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs dist build

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Case:
-    """One problem for two sides.
+    """One problem for our side and one or several peers, each of which makes a row of the table.
 
     Parameters
     ----------
     name : str
     make : callable
         ``make(quick)`` returns the inputs as named arrays.
-    ours, peer : Side
+    ours : Side
+    peer : Side or tuple of Side
     compare : callable
         ``compare(ours, peer)`` of the outputs; returns the largest absolute difference, or a dict with
         ``max_abs_diff`` and further columns.
@@ -66,13 +67,16 @@ class Case:
     name: str
     make: Callable[[bool], Arrays]
     ours: Side
-    peer: Side
+    peer: Side | tuple[Side, ...]
     compare: Callable[[Arrays, Arrays], Any]
     floor: Side | None = None
 
-    def side(self, role: str) -> Side:
-        """The side that plays a role: "ours", "peer" or "floor"."""
-        return getattr(self, role)
+    @property
+    def sides(self) -> dict[str, Side]:
+        """By role: "ours", "floor" where there is one, "peer0", "peer1" ..."""
+        peers = self.peer if isinstance(self.peer, tuple) else (self.peer,)
+        ours = {"ours": self.ours} | ({"floor": self.floor} if self.floor else {})
+        return ours | {f"peer{number}": peer for number, peer in enumerate(peers)}
 
 
 def main(cases: list[Case], script: str) -> None:
@@ -87,46 +91,47 @@ def main(cases: list[Case], script: str) -> None:
     options = parser.parse_args()
     chosen = [case for case in cases if not options.case or case.name in options.case]
     if options.worker:
-        _work(chosen[0].side(options.worker[0]), *options.worker)
+        _work(chosen[0].sides[options.worker[0]], *options.worker)
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in chosen:
-        rows.append(_row(case, script, quick=options.quick, n_threads=options.threads))
-        print(_line(rows[-1], header=len(rows) == 1), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(rows, indent=1))
+        for row in _rows(case, script, quick=options.quick, n_threads=options.threads):
+            print(_line(row, header=not rows), flush=True)
+            rows.append(row)
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1))
 
 
-def _row(case: Case, script: str, *, quick: bool, n_threads: int) -> dict[str, Any]:
-    """Run the sides of a case one after the other, and put their figures side by side."""
+def _rows(case: Case, script: str, *, quick: bool, n_threads: int) -> Iterator[dict[str, Any]]:
+    """Run the sides of a case one after the other, and put the figures of ours and of each peer side by side."""
     with tempfile.TemporaryDirectory() as folder:
         for name, array in case.make(quick).items():
             np.save(Path(folder) / f"{name}.npy", array)
-        roles = ["ours", "peer"] + (["floor"] if case.floor else [])
-        figures = {role: _run(case, role, folder, script, n_threads) for role in roles}
-        outputs = []
-        for role in ("ours", "peer"):
-            with np.load(Path(folder) / f"{role}.npz") as made:
-                outputs.append({name: made[name] for name in made.files})
-    difference = case.compare(*outputs)
-    more = difference if isinstance(difference, Mapping) else {"max_abs_diff": difference}
-    ours, peer = figures["ours"], figures["peer"]
-    row = {"case": case.name, "ours": case.ours.name, "peer": case.peer.name}
-    for figure in ("cpu_s", "wall_s", "peak_mb"):
-        row |= {f"ours_{figure}": ours[figure], f"peer_{figure}": peer[figure]}
-    row |= {"ratio": peer["cpu_s"] / ours["cpu_s"], "max_abs_diff": float(more["max_abs_diff"])}
-    row["floor_cpu_s"] = figures["floor"]["cpu_s"] if case.floor else None
-    return row | {name: value for name, value in more.items() if name != "max_abs_diff"} | {"threads": n_threads}
+        ours, made = _run(case, "ours", folder, script, n_threads)
+        floor = _run(case, "floor", folder, script, n_threads)[0]["cpu_s"] if case.floor else None
+        for role, side in case.sides.items():
+            if not role.startswith("peer"):
+                continue
+            peer, theirs = _run(case, role, folder, script, n_threads)
+            difference = case.compare(made, theirs)
+            more = dict(difference) if isinstance(difference, Mapping) else {"max_abs_diff": difference}
+            row: dict[str, Any] = {"case": case.name, "ours": case.ours.name, "peer": side.name}
+            for figure in ("cpu_s", "wall_s", "peak_mb"):
+                row |= {f"ours_{figure}": ours[figure], f"peer_{figure}": peer[figure]}
+            row |= {"ratio": peer["cpu_s"] / ours["cpu_s"], "max_abs_diff": float(more.pop("max_abs_diff"))}
+            yield row | {"floor_cpu_s": floor} | more | {"threads": n_threads}
 
 
-def _run(case: Case, role: str, folder: str, script: str, n_threads: int) -> dict[str, float]:
-    """One side in a process of its own."""
+def _run(case: Case, role: str, folder: str, script: str, n_threads: int) -> tuple[dict[str, float], Arrays]:
+    """Figures and outputs of one side, run in a process of its own."""
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(n_threads))
     command = [sys.executable, script, "--case", case.name, "--worker", role, folder]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{case.name}: {case.side(role).name} failed\n{done.stderr}")
-    return json.loads((Path(folder) / f"{role}.json").read_text())
+        raise RuntimeError(f"{case.name}: {case.sides[role].name} failed\n{done.stderr}")
+    with np.load(Path(folder) / f"{role}.npz") as made:
+        outputs = {name: made[name] for name in made.files}
+    return json.loads((Path(folder) / f"{role}.json").read_text()), outputs
 
 
 def _work(side: Side, role: str, folder: str) -> None:

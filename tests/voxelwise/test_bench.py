@@ -1,4 +1,4 @@
-"""`scripts/bench/ridge.py` runs at small size, agrees with its peers, and writes the rows it promises."""
+"""`scripts/bench/bench_ridge.py` runs at small size, agrees with its peers, and writes the rows it promises."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ COLUMNS = {
     "max_abs_diff": float,
     "floor_cpu_s": float,
 }
-TOLERANCE = {"wide": 1e-4}
+TOLERANCE = {"wide": 1e-4, "search": 5e-3, "bfloat16": 5e-3}
+SAME = {"search": 0.0, "bfloat16": 0.9}
 
 
 def run(tmp_path, *arguments: str) -> list[dict]:
-    script = REPOSITORY / "scripts" / "bench" / "ridge.py"
+    script = REPOSITORY / "scripts" / "bench" / "bench_ridge.py"
     command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "rows.json"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -43,27 +44,32 @@ def check(row: dict) -> None:
     assert row["ratio"] == pytest.approx(row["peer_cpu_s"] / row["ours_cpu_s"])
     assert min(row["ours_cpu_s"], row["peer_cpu_s"], row["floor_cpu_s"]) > 0
     assert 0 < row["max_abs_diff"] < TOLERANCE.get(row["case"], 1e-5)
-    assert row["same_alphas"] > 0.97
+    assert row["same_alphas"] >= SAME.get(row["case"], 0.97)
 
 
-def test_one_case_beside_its_peer(tmp_path):
+def test_one_case_beside_its_peers(tmp_path):
     pytest.importorskip("himalaya")
-    rows = run(tmp_path, "--case", "kfold-numpy")
-    assert [row["case"] for row in rows] == ["kfold-numpy"]
-    check(rows[0])
+    rows = run(tmp_path, "--case", "kfold")
+    assert [(row["case"], row["peer"]) for row in rows] == [
+        ("kfold", "himalaya RidgeCV torch"),
+        ("kfold", "himalaya RidgeCV numpy"),
+    ]
+    for row in rows:
+        check(row)
+    assert len({row["ours_cpu_s"] for row in rows}) == 1  # ours is run once
 
 
 @pytest.mark.slow
-def test_every_case_beside_its_peer(tmp_path):
+def test_every_case_beside_its_peers(tmp_path):
     pytest.importorskip("himalaya")
     rows = run(tmp_path)
-    assert len(rows) >= 6 and len({row["case"] for row in rows}) == len(rows)
+    assert {row["case"] for row in rows} == {"kfold", "nsd", "wide", "loo", "float64", "search", "bfloat16"}
     for row in rows:
         check(row)
 
 
 def test_an_unknown_case_is_refused(tmp_path):
-    script = REPOSITORY / "scripts" / "bench" / "ridge.py"
+    script = REPOSITORY / "scripts" / "bench" / "bench_ridge.py"
     done = subprocess.run(
         [sys.executable, str(script), "--case", "fastest"], capture_output=True, text=True, check=False
     )

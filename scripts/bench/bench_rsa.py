@@ -1,6 +1,6 @@
 """RSA beside rsatoolbox: RDMs, their comparison, and the bootstrap. Every side of every case runs in a fresh process.
 
-python scripts/bench/rsa.py [--case NAME]... [--quick] [--json PATH]
+python scripts/bench/bench_rsa.py [--case NAME]... [--quick] [--json PATH]
 """
 
 from __future__ import annotations

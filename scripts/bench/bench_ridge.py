@@ -2,7 +2,8 @@
 
 Peers choose by the same score on the same folds. Differences are taken over cross-validation scores, and over the
 coefficients of targets for which both chose the same penalty (``same_alphas`` is their share; in float32 near-ties may
-fall either way).
+fall either way). `floor_cpu_s` are the products and decompositions of our method alone. "search" and "bfloat16" set two
+options of ours beside ours without: scores are compared, as penalties lie on no common grid in the first.
 """
 
 from __future__ import annotations
@@ -32,19 +33,24 @@ def make(n_samples: int, n_features: int, n_targets: int, *, dtype: str = "float
     return inputs
 
 
-def ours(cv: Any) -> Side:
+def ours(cv: Any, alphas: Any = ALPHAS, **options: Any) -> Side:
     """`brainalign.voxelwise.Ridge`."""
 
     def prepare() -> Callable[[Arrays], Arrays]:
         from brainalign.voxelwise import Ridge
 
+        if "scoring_dtype" in options:
+            import torch  # noqa: F401  (its import is not part of the work)
+
         def fit(data: Arrays) -> Arrays:
-            model = Ridge(ALPHAS, cv).fit(data["X"], data["Y"])
+            model = Ridge(alphas, cv, **options).fit(data["X"], data["Y"])
             return {"coef": model.coef_, "alphas": model.best_alphas_, "scores": model.cv_scores_}
 
         return fit
 
-    return Side("Ridge", prepare)
+    searched = isinstance(alphas, tuple)
+    n_alphas = "" if alphas is ALPHAS else " search" if searched else f" {len(alphas)} alphas"
+    return Side(" ".join(["Ridge" + n_alphas, *map(str, options.values())]), prepare)
 
 
 def himalaya(backend: str, *, kernel: bool = False, batch: int | None = None) -> Side:
@@ -130,26 +136,41 @@ def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
     return {"max_abs_diff": max(map(float, differences)), "same_alphas": float(same.mean())}
 
 
-TABLE = make(5000, 1000, 4000)
+def compare_scores(mine: Arrays, theirs: Arrays) -> dict[str, float]:
+    """Largest difference of scores at the penalties chosen; the share of targets within 5 % in alpha."""
+    near = np.abs(np.log(mine["alphas"] / theirs["alphas"])) < 0.05
+    return {"max_abs_diff": float(np.abs(mine["scores"] - theirs["scores"]).max()), "same_alphas": float(near.mean())}
+
+
+TABLE, SMALLER = make(5000, 1000, 20000), make(5000, 1000, 4000)
+HIMALAYA = himalaya("torch", batch=2000), himalaya("numpy", batch=2000)
 CASES = [
-    Case("kfold-numpy", TABLE, ours(N_FOLDS), himalaya("numpy"), compare, floor(N_FOLDS)),
-    Case("kfold-torch", TABLE, ours(N_FOLDS), himalaya("torch", batch=2000), compare, floor(N_FOLDS)),
+    Case("kfold", TABLE, ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
+    Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), HIMALAYA[0], compare, floor(N_FOLDS)),
+    Case("wide", make(1000, 20000, 5000), ours(N_FOLDS), himalaya("numpy", kernel=True), compare, floor(N_FOLDS)),
+    Case("loo", SMALLER, ours("loo"), sklearn_loo(), compare, floor(0)),
     Case(
-        "kfold-float64",
+        "float64",
         make(5000, 1000, 4000, dtype="float64"),
         ours(N_FOLDS),
         himalaya("numpy", batch=2000),
         compare,
         floor(N_FOLDS),
     ),
-    Case("loo", TABLE, ours("loo"), sklearn_loo(), compare, floor(0)),
-    Case("wide", make(1000, 20000, 5000), ours(N_FOLDS), himalaya("numpy", kernel=True), compare, floor(N_FOLDS)),
     Case(
-        "kfold-large",
-        make(5000, 1000, 20000),
+        "search",
+        SMALLER,
+        ours(N_FOLDS, ("search", ALPHAS[0], ALPHAS[-1])),
+        ours(N_FOLDS, np.geomspace(ALPHAS[0], ALPHAS[-1], 200)),
+        compare_scores,
+        floor(N_FOLDS),
+    ),
+    Case(
+        "bfloat16",
+        SMALLER,
+        ours(N_FOLDS, scoring_dtype="bfloat16"),
         ours(N_FOLDS),
-        himalaya("torch", batch=2000),
-        compare,
+        compare_scores,
         floor(N_FOLDS),
     ),
 ]
