@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError, closest
+from brainalign.loaders.damage import first_line
 
 __all__ = ["ID_COLUMNS", "events_from_labels", "read_events", "read_onset_files", "read_table", "stimulus_ids"]
 
@@ -21,27 +22,40 @@ ID_COLUMNS = ("stimulus_id", "stim_file", "trial_type", "value")
 _MISSING = ("n/a", "N/A", "NA", "nan", "NaN", "")
 
 
-def read_table(source: str | PathLike[str] | pd.DataFrame) -> pd.DataFrame:
+def read_table(source: str | PathLike[str] | pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a TSV or CSV table as BIDS writes it: UTF-8 (a byte-order mark is taken off), ``n/a`` for missing.
 
     Columns of numbers become numbers, but columns that name things (`ID_COLUMNS` and whatever ends in ``id``)
     stay text, so that a picture called ``0001`` keeps its zeros.
 
+    Parameters
+    ----------
+    source : path or DataFrame
+    columns : sequence of str
+        Columns that must be there.
+
     Raises
     ------
     DataError
-        When the file is absent, empty, not UTF-8 text, or its rows have unequal lengths.
+        When the file is absent, empty, not UTF-8 text, its rows have unequal lengths, or a column is missing.
     """
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True).copy()
-    path = Path(source)
+        table = source.reset_index(drop=True).copy()
+    else:
+        table = _read_text(Path(source))
+    _need_columns(table, columns, None if isinstance(source, pd.DataFrame) else Path(source))
+    return table
+
+
+def _read_text(path: Path) -> pd.DataFrame:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read the table: {error}",
+            "cannot read the table",
             path=path,
             expected="UTF-8 text with tab-separated columns",
+            found=first_line(error),
             fix="check the path, or save the table again as UTF-8",
         ) from error
     separator = "," if path.suffix == ".csv" else "\t"
@@ -49,9 +63,10 @@ def read_table(source: str | PathLike[str] | pd.DataFrame) -> pd.DataFrame:
         table = pd.read_csv(StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=_MISSING)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DataError(
-            f"the table is malformed: {str(error).strip()}",
+            "the table is malformed",
             path=path,
             expected=f"one header row and {'comma' if separator == ',' else 'tab'}-separated columns",
+            found=first_line(error),
             fix="save it again as TSV with one value per column in every row",
         ) from error
     table.columns = [str(column).strip() for column in table.columns]
@@ -143,14 +158,16 @@ def read_onset_files(files: Mapping[str, str | PathLike[str]]) -> pd.DataFrame:
             numbers = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise DataError(
-                f"cannot read the onsets of '{condition}': {error}",
+                f"cannot read the onsets of '{condition}'",
                 path=path,
                 expected="three columns of numbers: onset, duration, amplitude (seconds)",
+                found=first_line(error),
+                fix="write one row per event, three numbers each",
             ) from error
         table = pd.DataFrame(numbers, columns=["onset", "duration", "modulation"])
         tables.append(table.assign(trial_type=str(condition)))
     if not tables:
-        raise DataError("no onset files given", expected="{condition: path}")
+        raise DataError("no onset files given", expected="{condition: path}", found="{}", fix="name the files")
     return pd.concat(tables).sort_values("onset", kind="stable", ignore_index=True)
 
 
@@ -174,7 +191,8 @@ def events_from_labels(labels: Sequence[str] | np.ndarray, *, tr: float, rest: s
     """
     names = np.asarray(labels).astype(str)
     if names.ndim != 1 or not names.size:
-        raise DataError("one label per volume is needed", expected="a flat sequence", found=names.shape)
+        fix = "give the labels of one run, one after the other"
+        raise DataError("one label per volume is needed", expected="a flat sequence", found=names.shape, fix=fix)
     starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
     lengths = np.diff(np.r_[starts, len(names)])
     table = pd.DataFrame({"onset": starts * tr, "duration": lengths * tr, "trial_type": names[starts]})
@@ -212,16 +230,19 @@ def _numbers_or_text(column: pd.Series) -> pd.Series:
         return column
 
 
-def _need_columns(events: pd.DataFrame, required: Sequence[str], path: Path | None) -> None:
-    missing = [column for column in required if column not in events]
+def _need_columns(table: pd.DataFrame, required: Sequence[str], path: Path | None) -> None:
+    missing = [column for column in required if column not in table]
     if missing:
-        hint = "add the column" if "onset" not in missing else "add onsets in seconds (or give sfreq and `sample`)"
+        hints = {
+            "onset": "add onsets in seconds (or give sfreq and `sample`)",
+            "duration": "add it; 0 models an impulse",
+        }
         raise DataError(
-            f"events have no column {missing}.{closest(missing[0], events.columns)}",
+            f"the table has no column {missing}.{closest(missing[0], table.columns)}",
             path=path,
             expected=list(required),
-            found=list(events.columns),
-            fix=f"{hint}; a duration of 0 models an impulse",
+            found=list(table.columns),
+            fix=hints.get(missing[0], "add the column, or rename the one that holds it"),
         )
 
 
@@ -256,9 +277,8 @@ def _check_samples(events: pd.DataFrame, sfreq: float, path: Path | None) -> Non
 def _check_times(events: pd.DataFrame, duration: float | None, earliest: float, path: Path | None) -> None:
     onset, length = events["onset"].to_numpy(), events["duration"].to_numpy()
     if (length < 0).any():
-        raise DataError(
-            "negative durations", path=path, expected=">= 0 s", found=f"{length.min():g} s in row {length.argmin() + 1}"
-        )
+        found, fix = f"{length.min():g} s in row {length.argmin() + 1}", "correct the row; 0 is an impulse"
+        raise DataError("negative durations", path=path, expected=">= 0 s", found=found, fix=fix)
     early = np.flatnonzero(onset < earliest)
     if early.size:
         raise DataError(

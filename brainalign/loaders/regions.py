@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError, unknown
+from brainalign.loaders.damage import first_line
 from brainalign.loaders.events import read_table
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
 from brainalign.spaces import VolumeSpace
 
-__all__ = ["NO_ROI", "choose_rois", "name_codes", "read_labels", "volume_units"]
+__all__ = ["NO_ROI", "choose_rois", "name_codes", "read_labels", "read_mask", "volume_units"]
 
 NO_ROI = "none"
 """Region of a unit that the atlas leaves out."""
@@ -62,11 +63,11 @@ def volume_units(
     space = VolumeSpace(shape, reference.affine)  # type: ignore[arg-type]
     inside = np.ones(shape, dtype=bool)
     if mask is not None:
-        inside = _on_grid(mask, reference, "mask", resample) > 0
-        _need_voxels(inside, "the mask", mask)
+        inside = read_mask(mask, reference, resample=resample)
     if atlas is None:
         if roi is not None:
-            raise DataError("regions are chosen from an atlas", found=f"roi={roi!r}", fix="give atlas=... too")
+            what, found = "regions are chosen from an atlas", f"roi={roi!r} without one"
+            raise DataError(what, expected="an atlas", found=found, fix="give atlas=... too")
         return inside, space.units(inside)
     codes, names = name_codes(_on_grid(atlas, reference, "atlas", resample), labels, path=_path(atlas))
     if mask is None:
@@ -76,6 +77,19 @@ def volume_units(
         inside = inside & choose_rois(rois, roi, list(names.values()), path=_path(atlas))
     _need_voxels(inside, "mask and atlas together", atlas)
     return inside, space.units(inside).assign(roi=rois[inside])
+
+
+def read_mask(source: Any, reference: Any, *, resample: bool = False) -> np.ndarray:
+    """Voxels above zero of a mask on the grid of `reference`, bool (x, y, z).
+
+    Raises
+    ------
+    DataError
+        When the grids differ, or no voxel is above zero.
+    """
+    inside = _on_grid(source, reference, "mask", resample) > 0
+    _need_voxels(inside, "the mask", source)
+    return inside
 
 
 def name_codes(values: np.ndarray, labels: Any, *, path: Any = None) -> tuple[np.ndarray, dict[int, str]]:
@@ -107,6 +121,7 @@ def name_codes(values: np.ndarray, labels: Any, *, path: Any = None) -> tuple[np
             path=path,
             expected=f"labels for some of the codes {present[:10]}",
             found=f"labels of codes {list(known)[:10]}",
+            fix="give the labels of this atlas, {code: name}",
         )
     numbers = np.searchsorted(named, whole)
     numbers = np.where(np.isin(whole, named), numbers + 1, 0)
@@ -159,13 +174,15 @@ def read_labels(source: Any) -> dict[int, str]:
     names: dict[int, str] = {}
     for code, name in pairs:
         if not _is_code(code):
-            raise DataError("an atlas code must be an integer", path=path, expected="{code: name}", found=(code, name))
+            what, fix = "an atlas code must be an integer", "give {code: name}"
+            raise DataError(what, path=path, expected="{code: name}", found=(code, name), fix=fix)
         if names.setdefault(int(float(code)), str(name)) != str(name):
             raise DataError(
                 "a code has two names",
                 path=path,
                 expected="one name per code",
                 found=f"{code}: {names[int(code)]}, {name}",
+                fix="correct the table of labels",
             )
     return names
 
@@ -177,18 +194,20 @@ def _read_label_file(path: Path) -> list[tuple[Any, Any]]:
             (pair for pair in (("index", "name"), ("index", "label"), ("code", "name")) if {*pair} <= {*table}), None
         )
         if columns is None:
-            raise DataError(
-                "not a table of labels", path=path, expected="columns index and name", found=list(table.columns)
-            )
+            expected, fix = "columns index and name", "rename its columns"
+            raise DataError("not a table of labels", path=path, expected=expected, found=list(table.columns), fix=fix)
         return list(zip(table[columns[0]], table[columns[1]], strict=True))
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the labels: {error}", path=path, expected="text: code and name") from error
+        expected, fix = "UTF-8 text: code and name on each line", "check the path, or save the labels as UTF-8"
+        found = first_line(error)
+        raise DataError("cannot read the labels", path=path, expected=expected, found=found, fix=fix) from error
     rows = [words for words in lines if words and not words[0].startswith("#")]
     short = [words for words in rows if len(words) < 2]
     if short or not rows:
-        raise DataError("not a table of labels", path=path, expected="code and name on each line", found=short[:1])
+        expected, fix = "code and name on each line", "give a dseg.tsv, a FreeSurfer colour table, or {code: name}"
+        raise DataError("not a table of labels", path=path, expected=expected, found=short[:1] or "no line", fix=fix)
     return [(words[0], words[1]) for words in rows]
 
 
@@ -223,6 +242,5 @@ def _path(source: Any) -> Any:
 
 def _need_voxels(inside: np.ndarray, what: str, source: Any) -> None:
     if not inside.any():
-        raise DataError(
-            f"no voxel lies inside {what}", path=_path(source), expected="at least one voxel above zero", found=0
-        )
+        expected, fix = "at least one voxel above zero", "check the mask, or choose other regions"
+        raise DataError(f"no voxel lies inside {what}", path=_path(source), expected=expected, found=0, fix=fix)

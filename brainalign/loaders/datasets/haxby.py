@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.loaders.datasets.shared import agree, block_means, choose, mask_on_grid, read_lines
+from brainalign.loaders.datasets.shared import agree, block_means, choose, read_lines
 from brainalign.loaders.nifti import open_nifti, read_voxels
+from brainalign.loaders.regions import read_mask
 from brainalign.spaces import VolumeSpace
 from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
@@ -40,7 +41,7 @@ def load_haxby_slice(spec: DatasetSpec, root: Path, *, subject: Name, delay: flo
     """
     files = {name: spec.path(root, name) for name in ("bold", "mask", "labels")}
     image = open_nifti(files["bold"], verify=False)
-    mask = mask_on_grid(files["mask"], image)
+    mask = read_mask(files["mask"], image)
     n_voxels = int(mask.sum())
     agree("mask of another size", path=files["mask"], expected=spec.fact("n_voxels"), found=n_voxels)
     return _block_trials(spec, image, mask, files["labels"], subject=subject, delay=delay)
@@ -71,7 +72,7 @@ def load_haxby(
     regions = choose([_REGIONS.get(one, one) for one in wanted], list(names), what="region")
     image = open_nifti(spec.path(root, "bold", subject=subject), verify=False)
     masks = {
-        region: mask_on_grid(spec.path(root, "mask", subject=subject, mask=names[region]), image) for region in regions
+        region: read_mask(spec.path(root, "mask", subject=subject, mask=names[region]), image) for region in regions
     }
     mask = np.logical_or.reduce(list(masks.values()))
     trials = _block_trials(spec, image, mask, spec.path(root, "labels", subject=subject), subject=subject, delay=delay)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
-from brainalign.loaders.datasets.shared import agree, choose, mask_on_grid, read_lines, standard_run
+from brainalign.loaders.datasets.shared import agree, choose, read_lines, standard_run
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_voxels
+from brainalign.loaders.regions import read_mask
 from brainalign.spaces import VolumeSpace
 from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
@@ -116,9 +117,9 @@ def _read_patches(spec: DatasetSpec, path: Path, image: Any) -> np.ndarray:
 def _units(
     spec: DatasetSpec, root: Path, reference: Any, roi: str | Sequence[str] | None
 ) -> tuple[np.ndarray, pd.DataFrame, VolumeSpace]:
-    mask = mask_on_grid(spec.path(root, "mask"), reference)
+    mask = read_mask(spec.path(root, "mask"), reference)
     files = {str(name): spec.path(root, "roi", roi=name) for name in spec.values("roi")}
-    masks = {name: mask_on_grid(path, reference) for name, path in files.items() if path.is_file()}
+    masks = {name: read_mask(path, reference) for name, path in files.items() if path.is_file()}
     if roi is not None:
         areas = {area: [name for name in masks if area in (name, name[2:])] for area in
                  dict.fromkeys([*masks, *(name[2:] for name in masks)])}  # fmt: skip

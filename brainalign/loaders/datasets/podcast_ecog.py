@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainalign.errors import DataError, unknown
+from brainalign.errors import unknown
 from brainalign.loaders.datasets.shared import one_file
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
@@ -71,10 +71,7 @@ def load_podcast_ecog(
 
 
 def _words(path: Path) -> pd.DataFrame:
-    table = read_table(path)
-    if not {"word", "start", "end"} <= set(table):
-        expected, fix = ["word", "start", "end"], "name a folder under stimuli/ that times its words: transcript=..."
-        raise DataError("not a transcript", path=path, expected=expected, found=list(table.columns), fix=fix)
+    table = read_table(path, ["word", "start", "end"])
     table = table.dropna(subset=["start", "end"])
     if "word_idx" in table:
         rows = table.groupby("word_idx", sort=True)

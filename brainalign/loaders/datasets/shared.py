@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from brainalign.arrays import row_blocks
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
+from brainalign.loaders.damage import AGAIN, absent, damaged
 from brainalign.specs import find_inside
 
 __all__ = [
-    "agree", "block_means", "choose", "drop_nan", "mask_on_grid", "one_file", "pictures_by_name", "read_lines",
+    "agree", "block_means", "choose", "drop_nan", "one_file", "pictures_by_name", "read_lines",
     "standard_run",
 ]  # fmt: skip
 
@@ -65,10 +66,13 @@ def one_file(root: Path, *patterns: str, without: str | None = None) -> Path:
 def choose(wanted: str | Sequence[str] | None, known: Sequence[str], *, what: str) -> list[str]:
     """The names wanted as a list (all by default); an unknown one raises `DataError` with the closest."""
     names = list(known) if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        hint = closest(unknown[0], known) if unknown else ""
-        raise DataError(f"unknown {what} {unknown[:1] or names}.{hint}", expected=list(known), found=wanted)
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, known)
+    if not names:
+        raise DataError(
+            f"no {what} chosen", expected=list(known), found=wanted, fix="name one, or leave it out for all"
+        )
     return names
 
 
@@ -83,29 +87,11 @@ def read_lines(path: str | PathLike[str]) -> list[str]:
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read this text file: {error}", path=path, expected="UTF-8 text") from error
+        raise damaged(path, "a readable text file in UTF-8", error) from error
     lines = [line for line in lines if line]
     if not lines:
-        raise DataError("file is empty", path=path, expected="one line per row", found="0 lines")
+        raise DataError("file is empty", path=path, expected="one line per row", found="0 lines", fix=AGAIN)
     return lines
-
-
-def mask_on_grid(path: str | PathLike[str], reference: Any) -> np.ndarray:
-    """Voxels above zero of a mask on the grid of `reference`, bool (x, y, z).
-
-    Raises
-    ------
-    DataError
-        When the grids differ or no voxel is above zero.
-    """
-    from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
-
-    image = open_nifti(path)
-    check_same_grid(image, reference)
-    mask = read_volume(image) > 0
-    if not mask.any():
-        raise DataError("the mask is empty", path=path, expected="at least one voxel above zero", found=0)
-    return mask
 
 
 def block_means(
@@ -139,7 +125,7 @@ def block_means(
     names, run_of = np.asarray(labels).astype(str), np.asarray(runs)
     lag = round(delay / tr)
     if not 0 <= delay <= 30:
-        raise DataError("delay is out of range", expected="0 to 30 s", found=delay)
+        raise DataError("delay is out of range", expected="0 to 30 s", found=delay, fix="give seconds, as 5.0")
     means, rows = [], []
     for run in dict.fromkeys(run_of.tolist()):
         here = np.flatnonzero(run_of == run)
@@ -152,7 +138,8 @@ def block_means(
                 means.append(block.mean(axis=0))
                 rows.append({"label": label, "run": str(run), "onset": float(start * tr), "n_volumes": len(block)})
     if not rows:
-        raise DataError("no block in these labels", expected=f"labels other than '{rest}'", found=sorted(set(names)))
+        expected, fix = f"labels other than '{rest}'", "take the file of labels that goes with the recording"
+        raise DataError("no block in these labels", expected=expected, found=sorted(set(names)), fix=fix)
     history: list[dict[str, Any]] = [
         {"step": "detrend", "by": ["run"], "order": 1},
         {"step": "zscore", "by": ["run"], "fit": "all volumes"},
@@ -184,7 +171,7 @@ def drop_nan(
         When there are such units and the policy is "raise", when no unit is left, or the policy is unknown.
     """
     if nan not in ("raise", "drop"):
-        raise DataError(f"unknown nan policy {nan!r}", expected=["raise", "drop"], found=nan)
+        raise unknown("nan policy", nan, ["raise", "drop"])
     bad = np.zeros(responses.shape[1], dtype=bool)
     for rows in row_blocks(len(responses), responses.shape[1] * 4):
         bad |= ~np.isfinite(responses[rows]).all(axis=0)
@@ -212,15 +199,17 @@ def pictures_by_name(folder: str | PathLike[str], names: Sequence[str], *, stems
     root = Path(folder)
     found: dict[str, Path] = {}
     if not root.is_dir():
-        raise DataError("no such folder of pictures", path=root, expected="a folder", found="none")
+        raise absent(root, "a folder of pictures")
     wanted = set(names)
     for path in sorted(root.rglob("*")):
         name = path.stem if stems else path.name
         if name in wanted and path.suffix.lower() in _PICTURE_SUFFIXES:
             if name in found:
-                raise DataError(f"two pictures are called '{name}'", path=root, found=[str(found[name]), str(path)])
+                what, both = f"two pictures are called '{name}'", [str(found[name]), str(path)]
+                raise DataError(what, path=root, expected="one", found=both, fix="give the folder of one of the two")
             found[name] = path
     missing = [name for name in names if name not in found]
     if missing:
-        raise DataError(f"{len(missing)} pictures are absent", path=root, expected=len(wanted), found=missing[:5])
+        what, fix = f"{len(missing)} pictures are absent", "download the rest, or give the folder above them"
+        raise DataError(what, path=root, expected=f"{len(wanted)} pictures", found=f"none of {missing[:5]}", fix=fix)
     return found

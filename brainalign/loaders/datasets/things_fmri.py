@@ -70,7 +70,7 @@ def load_things_fmri(
 
 def _trial_table(spec: DatasetSpec, root: Path, subject: Name) -> pd.DataFrame:
     path = spec.path(root, "trials", subject=subject)
-    raw = _read(path, ["trial_type", "session", "run", "stimulus", "concept"])
+    raw = read_table(path, ["trial_type", "session", "run", "stimulus", "concept"])
     kinds = raw["trial_type"].astype(str).value_counts().to_dict()
     expected = {"train": spec.fact("n_train_images"), "test": spec.fact("n_test_images") * spec.fact("repeats")}
     agree("trials and spec disagree", path=path, expected=expected, found=kinds)
@@ -82,18 +82,11 @@ def _trial_table(spec: DatasetSpec, root: Path, subject: Name) -> pd.DataFrame:
     return table.assign(zero_shot=np.where(leaks, "left out", table["split"]))
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    table = read_table(path)
-    if missing := [column for column in columns if column not in table]:
-        raise DataError(f"no column {missing} in this table", path=path, expected=columns, found=list(table.columns))
-    return table
-
-
 def _voxels(spec: DatasetSpec, root: Path, subject: Name, ids: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
     """Units in the order of the responses, matched by voxel_id, and the names of the regions."""
     path = spec.path(root, "voxels", subject=subject)
     known = ["voxel_id", *_PLACE, "nc_singletrial", "nc_testset"]
-    table = _read(path, known)
+    table = read_table(path, known)
     table["voxel_id"] = pd.to_numeric(table["voxel_id"]).astype(int)
     same = sorted(table["voxel_id"]) == sorted(ids.tolist()) and bool(table["voxel_id"].is_unique)
     found = f"{len(table)} voxels" + ("" if same else ", of other or repeated ids")

@@ -168,7 +168,7 @@ def test_podcast_words_of_several_tokens_and_bad_channels(podcast: Tree) -> None
     whole = load("podcast_ecog", root=podcast.root, subject=1, tmin=0, tmax=0.2, bads="keep")
     assert trials.units["name"].tolist() == whole.units["name"].tolist()[1:]
     transcript.write_text("word\tonset\nhello\t1.0\n")
-    with pytest.raises(DataError, match="not a transcript"):
+    with pytest.raises(DataError, match=r"no column \['start'"):
         load("podcast_ecog", root=podcast.root, subject=1)
     with pytest.raises(DataError, match="Did you mean 'highgamma'"):
         load("podcast_ecog", root=podcast.root, subject=1, signal="high_gamma")

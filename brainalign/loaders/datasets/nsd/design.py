@@ -91,9 +91,7 @@ def _logged_runs(spec: DatasetSpec, root: Path, subject: Name, trials: pd.DataFr
     path = spec.path(root, "responses", subject=subject)
     if not path.is_file():
         return None
-    log = read_table(path)
-    if not {"SESSION", "73KID"} <= set(log):
-        raise DataError("not NSD's trial log", path=path, expected=["SESSION", "73KID"], found=list(log))
+    log = read_table(path, ["SESSION", "73KID"])
     log = log.assign(image=pd.to_numeric(log["73KID"], errors="coerce") - 1)
     parts = [log[log["SESSION"] == session] for session in trials["session"].unique()]
     logged = pd.concat(parts, ignore_index=True)
