@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from brainalign.voxelwise.spatial import Paired
-
-__all__ = ["QueryNetwork", "learn_scales", "sine_positions"]
+__all__ = ["QueryNetwork", "sine_positions"]
 
 
 def sine_positions(grid: tuple[int, int], width: int) -> torch.Tensor:
@@ -93,6 +90,10 @@ class QueryNetwork(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Responses in units of their standard deviation, (n, n_units), to tokens (n, n_tokens, n_channels)."""
+        return self._read(self.route(tokens))
+
+    def route(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What each query brings home, (n, n_queries, width)."""
         embedded = self.embed((tokens - self.x_mean) / self.x_scale)
         queries, keys = self._queries_and_keys(embedded)
         values = self._heads(self.to_value(embedded))
@@ -100,7 +101,7 @@ class QueryNetwork(nn.Module):
         routed = self.dropout(self.mix(routed.transpose(1, 2).flatten(2)))
         if self.feed_forward is not None:
             routed = routed + self.feed_forward(routed)
-        return self._read(routed)
+        return routed
 
     def attention(self, tokens: torch.Tensor) -> torch.Tensor:
         """Weights of the tokens, (n, n_heads, n_queries, n_tokens), each row summing to one."""
@@ -154,25 +155,3 @@ class QueryNetwork(nn.Module):
 def _feed_forward(width: int, n_hidden: int, dropout: float) -> nn.Module:
     layers = [nn.LayerNorm(width), nn.Linear(width, n_hidden), nn.GELU(), nn.Linear(n_hidden, width)]
     return nn.Sequential(*layers, nn.Dropout(dropout))
-
-
-def learn_scales(network: QueryNetwork, paired: Paired, kept: np.ndarray) -> None:
-    """Means and deviations of channels and units, from the samples that are learnt from and no others."""
-    stimuli = np.unique(paired.rows[kept])
-    total, squares, n_rows = 0.0, 0.0, 0
-    for block in paired.maps.blocks():
-        tokens = paired.maps[stimuli[(stimuli >= block.start) & (stimuli < block.stop)]].astype(np.float64)
-        total, squares = total + tokens.sum(axis=(0, 1)), squares + (tokens**2).sum(axis=(0, 1))
-        n_rows += tokens.shape[0] * tokens.shape[1]
-    mean = total / n_rows
-    scale = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
-    responses = paired.responses[kept].astype(np.float64)
-    constant = np.ptp(responses, axis=0) == 0
-    measured = {
-        "x_mean": mean,
-        "x_scale": np.where(scale > 1e-7 * np.abs(mean) + 1e-30, scale, 1.0),
-        "y_mean": responses.mean(axis=0),
-        "y_scale": np.where(constant, 0.0, responses.std(axis=0)),
-    }
-    for name, values in measured.items():
-        getattr(network, name).copy_(torch.from_numpy(values))

@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import resolve_device, sha256_file
 from brainalign.cache import atomic_folder, to_json
 from brainalign.errors import DataError
-from brainalign.learning import Rows, TrainOptions, seeded, train
+from brainalign.learning import TrainOptions, seeded, train
 from brainalign.splits import folds
+from brainalign.voxelwise.query_fit import learn_scales, refit_readout, samples, standardised_error
 from brainalign.voxelwise.query_labels import label_units
-from brainalign.voxelwise.query_network import QueryNetwork, learn_scales
+from brainalign.voxelwise.query_network import QueryNetwork
 from brainalign.voxelwise.spatial import Paired, SpatialModel, TokenMaps
 
 __all__ = ["ROIQueryEncoder"]
@@ -54,7 +55,7 @@ class ROIQueryEncoder(SpatialModel):
         Which units share a query: a column of the units table ("roi"), several ("roi" and "hemi"), a label per unit,
         "unit" for a query each, or None for one query in all.
     width : int
-        Channels inside; a multiple of 4 and of `n_heads`.
+        Channels inside, a multiple of 4 and of `n_heads`; as many as the features have lose nothing of them.
     n_heads : int
         One looks at one place (or one kind of content) per query, and its map is what the units read.
     feed_forward : int
@@ -65,6 +66,9 @@ class ROIQueryEncoder(SpatialModel):
         Share of the training stimuli (never of the test) on which training is stopped early; 0 for none.
     training : mapping, optional
         `brainalign.learning.TrainOptions` by name, over this model's defaults; ``{"device": "cuda"}``, ...
+    refit : bool
+        After training, fit the readout of each query anew by cross-validated ridge on what it routes, one
+        decomposition a query, on all training samples. Not done where each unit has its own query.
     dropout : float
     grid : (int, int), optional
         Height and width of tokens that do not fill a square.
@@ -99,6 +103,7 @@ class ROIQueryEncoder(SpatialModel):
         by_content: bool = True,
         validation: float = 0.1,
         training: Mapping[str, Any] | None = None,
+        refit: bool = True,
         dropout: float = 0.0,
         grid: tuple[int, int] | None = None,
         seed: int = 0,
@@ -110,6 +115,7 @@ class ROIQueryEncoder(SpatialModel):
         self.by_content = by_content
         self.validation = validation
         self.training = training
+        self.refit = refit
         self.dropout = dropout
         self.grid = grid
         self.seed = seed
@@ -138,9 +144,11 @@ class ROIQueryEncoder(SpatialModel):
         kept, held = self._parts(paired)
         self.network_ = self._network()
         learn_scales(self.network_, paired, kept)
-        data, validation = (_samples(paired, rows) for rows in (kept, held))
-        made = train(self.network_, _loss, data, options, validation=validation or None, folder=folder)
+        data, validation = (samples(paired, rows) for rows in (kept, held))
+        made = train(self.network_, standardised_error, data, options, validation=validation or None, folder=folder)
         self.history_, self.best_epoch_ = made.history, made.best_epoch
+        if self.refit and len(self.query_names_) < self.n_units_:
+            refit_readout(self.network_, self._apply(paired.maps, self.network_.route), paired, self.query_of_unit_)
         return self
 
     def _options(self) -> TrainOptions:
@@ -281,13 +289,3 @@ class ROIQueryEncoder(SpatialModel):
             raise DataError("config and weights do not make a model", path=root, found=str(error)) from error
         model.network_.eval()
         return model
-
-
-def _samples(paired: Paired, rows: np.ndarray) -> dict[str, Any]:
-    if not len(rows):
-        return {}
-    return {"tokens": Rows(paired.maps, paired.rows[rows]), "responses": Rows(paired.responses, rows)}
-
-
-def _loss(network: torch.nn.Module, batch: Any) -> torch.Tensor:
-    return (network(batch["tokens"]) - network.standardise(batch["responses"])).square().mean()

@@ -172,6 +172,24 @@ def test_several_heads_and_a_hidden_layer_learn_too():
     np.testing.assert_allclose(model.attention_maps(maps[:2]).sum(axis=(2, 3)), 1, atol=1e-5)
 
 
+def test_the_readout_is_ridge_on_what_is_routed():
+    """Against scikit-learn: with one place of attention, the refit does not lose to the trained readout."""
+    maps, responses = fixed_places()
+    trained = ROIQueryEncoder(LABELS, 32, refit=False).fit(maps[:350], responses[:350])
+    model = ROIQueryEncoder(LABELS, 32).fit(maps[:350], responses[:350])
+    np.testing.assert_array_equal(model.attention_maps(maps[:3]), trained.attention_maps(maps[:3]))
+    assert model.score(maps[350:], responses[350:]) > trained.score(maps[350:], responses[350:]) - 0.005
+    with torch.no_grad():
+        tokens = torch.from_numpy(maps.reshape(450, N_CHANNELS, -1).transpose(0, 2, 1).copy())
+        routed = model.network_.route(tokens).numpy()
+    for query, label in enumerate(PLACES):
+        units = np.flatnonzero(label == LABELS)
+        theirs = RidgeCV(np.logspace(-4, 4, 17), alpha_per_target=True).fit(routed[:350, query], responses[:350, units])
+        expected = theirs.predict(routed[350:, query])
+        similarity = np.corrcoef(expected.ravel(), model.predict(maps[350:])[:, units].ravel())[0, 1]
+        assert similarity > 0.995
+
+
 def test_tokens_give_what_maps_give():
     maps, responses = fixed_places(60)
     tokens = maps.reshape(60, N_CHANNELS, -1).transpose(0, 2, 1)
