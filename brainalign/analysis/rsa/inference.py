@@ -18,7 +18,7 @@ from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.scoring.ceilings import gram_ceilings, rdm_ceilings
 
-__all__ = ["RSAResult", "ceilings", "check_rdms", "check_subjects", "evaluate"]
+__all__ = ["RSAResult", "ceilings", "check_models", "check_rdms", "check_subjects", "evaluate"]
 
 
 def evaluate(
@@ -61,7 +61,7 @@ def evaluate(
     >>> result.table().index.tolist()
     ['truth', 'other']
     """
-    subjects, models, names = _inputs(subject_rdms, model_rdms)
+    subjects, models, names = check_models(subject_rdms, model_rdms)
     if method not in GRAM_METHODS:
         raise DataError(f"no bootstrap for method {method!r}", expected=GRAM_METHODS, fix="rsa.compare takes it")
     n = {"n_subjects": len(subjects), "n_stimuli": n_conditions(subjects.shape[1])}
@@ -114,7 +114,8 @@ def check_rdms(rdms: NDArray, *, name: str) -> NDArray[np.float64]:
     return rdms
 
 
-def _inputs(subject_rdms: ArrayLike, model_rdms: Any) -> tuple[NDArray, NDArray, list[str]]:
+def check_models(subject_rdms: ArrayLike, model_rdms: Any) -> tuple[NDArray, NDArray, list[str]]:
+    """Finite subject and model RDMs of the same pairs, and the models' names, or a `DataError`."""
     if not isinstance(model_rdms, Mapping):
         model_rdms = {f"model{i}": d for i, d in enumerate(np.atleast_2d(np.asarray(model_rdms)))}
     subjects = np.atleast_2d(np.asarray(subject_rdms, dtype=np.float64))

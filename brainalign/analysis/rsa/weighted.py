@@ -125,7 +125,6 @@ def _whiten(table: NDArray, squares: NDArray, weights: NDArray) -> None:
     one unknown per condition drawn more than once. Its Hessian is a diagonal plus a rank-one matrix. Equals
     ``x' V**-1 y`` with the rows and columns of V for such pairs deleted.
     """
-    n_draws, n = weights.shape
     total = weights.sum(axis=1)[:, None]
     row_sums = (weights @ squares).transpose(1, 0, 2)  # (n_draws, n_rdms, n)
     sums = np.einsum("drc,dc->dr", row_sums, weights)

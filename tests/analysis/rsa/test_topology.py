@@ -116,7 +116,7 @@ def simulated_regions(seed: int, distort: bool) -> np.ndarray:
     rdms = np.empty((6, 4, 91))
     for subject in range(6):
         for region in range(4):
-            d = pdist(shared[region] + 0.45 * rng.normal(size=(14, 4)))
+            d = pdist(shared[region] + 0.75 * rng.normal(size=(14, 4)))
             bend = rng.uniform(-5, 5)
             rdms[subject, region] = np.expm1(bend * d) / bend if distort else d
     return rdms
