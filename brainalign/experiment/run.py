@@ -14,6 +14,7 @@ from brainalign.cache import Cache
 from brainalign.experiment import steps
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import RunFolder, StepResult
+from brainalign.experiment.maps import write_maps
 from brainalign.experiment.reporting import write_report
 from brainalign.experiment.schema import Experiment, load_experiment
 from brainalign.parallel import progress
@@ -59,7 +60,7 @@ def run_experiment(
     experiment : path-like or Experiment
     out : path-like
         Folder of the run. It will hold ``config.json``, ``environment.json``, ``metrics.jsonl``, ``summary.json``,
-        ``steps/`` with every array, and ``report.html``.
+        ``steps/`` with every array, ``maps/`` with values per unit in the brain, and ``report.html``.
     cache : Cache, optional
         Where extracted latents are kept; by default the user's cache.
 
@@ -87,6 +88,8 @@ def run_experiment(
             result = steps.compute(analysis, context)
             folder.write_step(analysis.name, key, result, time.perf_counter() - start)
         results[analysis.name] = result
+        if values := steps.unit_maps(analysis, result, context):
+            write_maps(folder.path / "maps" / analysis.name, context.chosen(analysis), values)
     scores = {name: score for result in results.values() for name, score in result.scores.items()}
     folder.finish(scores)
     return Run(folder.path, scores, write_report(folder, context, results))

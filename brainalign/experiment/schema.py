@@ -15,10 +15,11 @@ __all__ = [
     "Analysis",
     "Decode",
     "Encode",
+    "Encoding",
     "Evoked",
     "Experiment",
+    "Regress",
     "Rsa",
-    "Voxelwise",
     "ZeroShot",
     "load_experiment",
 ]
@@ -65,12 +66,19 @@ class Average(_Record):
 
 
 class LatentsOf(_Record):
-    """A network, and which of its layers."""
+    """A network, and which of its layers; or columns of the trials table, such as the kinematics of a movement."""
 
-    model: str
+    model: str | None = None
+    columns: list[str] | None = Field(default=None, min_length=1)
     layers: list[str] | None = None
     pool: Literal["mean", "flatten", "cls"] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LatentsOf:
+        if (self.model is None) == (self.columns is None):
+            raise ValueError("latents come from a `model` or from `columns` of the trials, one of the two")
+        return self
 
 
 class _Analysis(_Record):
@@ -82,8 +90,40 @@ class _Analysis(_Record):
 
 
 class _CrossValidated(_Analysis):
+    """Folds keep what shares a column `by` together; ``contiguous`` ones are stretches of time, `gap` rows apart."""
+
     by: str = "stimulus_id"
     n_splits: int | None = Field(default=10, ge=2)
+    gap: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _gap_fits(self) -> _CrossValidated:
+        if self.by == "contiguous" and self.n_splits is None:
+            raise ValueError("contiguous folds need n_splits")
+        if self.gap and self.by != "contiguous":
+            raise ValueError("a gap stands between contiguous folds: by: contiguous")
+        return self
+
+
+class _Delayed(_CrossValidated):
+    """Of rows in the order of time: features at several delays, and what is drawn and shuffled as a block of rows."""
+
+    delays: list[int] = Field(default=[0], min_length=1)
+    block: int = Field(default=1, ge=1)
+    n_draws: int = Field(default=1000, ge=100)
+
+    @model_validator(mode="after")
+    def _no_delay_across(self) -> _Delayed:
+        longest = max(map(abs, self.delays))
+        if self.by == "contiguous" and self.gap < longest:
+            raise ValueError(
+                f"gap must be at least the longest delay, {longest}: features would reach into the test set"
+            )
+        if self.by == "contiguous" and self.block < 2:
+            raise ValueError("rows of continuous data depend on each other: give a block of rows longer than that")
+        if longest and self.by not in ("contiguous", "run", "session"):
+            raise ValueError("delays need folds of whole runs or stretches: by: contiguous, run or session")
+        return self
 
 
 class Decode(_CrossValidated):
@@ -114,11 +154,20 @@ class ZeroShot(_Analysis):
     texts: dict[str, str]
 
 
-class Voxelwise(_CrossValidated):
-    """Latents to brain: a ridge encoding model of each unit, by layer and region."""
+class Encoding(_Delayed):
+    """Latents to brain: which layer explains each unit and region, how much of it, and is that above chance."""
 
-    kind: Literal["voxelwise"]
+    kind: Literal["encoding"]
     latents: list[str] = Field(min_length=1)
+    n_permutations: int = Field(default=1000, ge=99)
+    meshes: dict[Literal["left", "right"], str] = Field(default_factory=dict)
+
+
+class Regress(_Delayed):
+    """Brain to numbers: columns of the trials table, such as velocity, from the responses around each row."""
+
+    kind: Literal["regress"]
+    columns: list[str] = Field(min_length=1)
 
 
 class Rsa(_Analysis):
@@ -142,7 +191,7 @@ class Evoked(_Analysis):
 
 
 Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
-Analysis = Annotated[Decode | Encode | ZeroShot | Voxelwise | Rsa | Evoked, Field(discriminator="kind")]
+Analysis = Annotated[Decode | Encode | Encoding | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")]
 
 
 class Experiment(_Record):

@@ -8,7 +8,7 @@ from brainalign.experiment import Experiment
 
 
 def small(**changes: Any) -> Experiment:
-    """40 scenes, two areas driven by pixels and by their own noise; decode, encode, voxelwise and rsa."""
+    """40 scenes, two areas driven by pixels and by their own noise; decode, encode, encoding and rsa."""
     plain: dict[str, Any] = {
         "name": "small",
         "title": "Small <b>& quick</b>",
@@ -21,7 +21,7 @@ def small(**changes: Any) -> Experiment:
         "analyses": [
             {"kind": "encode", "name": "identify", "latents": ["pixels"], "within": "category", "n_splits": 4},
             {"kind": "decode", "name": "category", "label": "category", "n_splits": 4},
-            {"kind": "voxelwise", "name": "layers", "latents": ["pixels", "grey"], "n_splits": 4},
+            {"kind": "encoding", "name": "layers", "latents": ["pixels", "grey"], "n_splits": 4},
             {"kind": "rsa", "name": "geometry", "latents": ["pixels", "grey"], "n_draws": 100},
         ],
     }

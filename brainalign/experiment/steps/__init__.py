@@ -1,16 +1,18 @@
-"""One file per kind of analysis: `compute` does it, `show` puts its result into the report."""
+"""One file per kind of analysis: `compute` does it, `show` reports it, `unit_maps` has its values per unit."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import Analysis
 from brainalign.report.report import Report
 
-__all__ = ["compute", "show"]
+__all__ = ["compute", "show", "unit_maps"]
 
 
 def _module(analysis: Analysis) -> Any:
@@ -20,6 +22,12 @@ def _module(analysis: Analysis) -> Any:
 def compute(analysis: Analysis, context: Context) -> StepResult:
     """Do one analysis."""
     return _module(analysis).compute(analysis, context)
+
+
+def unit_maps(analysis: Analysis, result: StepResult, context: Context) -> dict[str, np.ndarray]:
+    """Values per unit to be kept as files, by name; many analyses have none."""
+    module = _module(analysis)
+    return module.unit_maps(analysis, result, context) if hasattr(module, "unit_maps") else {}
 
 
 def show(report: Report, analysis: Analysis, result: StepResult, context: Context) -> None:
