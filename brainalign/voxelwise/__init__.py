@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from brainalign.voxelwise.comparison import ModelComparison, compare_models
+from brainalign.voxelwise.delays import Delayer, hrf_delays, split_delays
+from brainalign.voxelwise.inference import PermutationTest, permutation_test, shuffle_test
+from brainalign.voxelwise.over_time import (
+    TemporalGeneralisation,
+    decoding_generalisation,
+    temporal_generalisation,
+)
 from brainalign.voxelwise.plan import RidgeFit, RidgePlan, plan_ridge
 from brainalign.voxelwise.receptive_fields import FactorisedReceptiveField
 from brainalign.voxelwise.ridge import Ridge
@@ -11,15 +19,26 @@ from brainalign.voxelwise.scores import UnitScores, score_predictions
 from brainalign.voxelwise.solvers import ridge_coef
 
 __all__ = [
+    "Delayer",
     "FactorisedReceptiveField",
+    "ModelComparison",
+    "PermutationTest",
     "ROIQueryEncoder",
     "Ridge",
     "RidgeFit",
     "RidgePlan",
+    "TemporalGeneralisation",
     "UnitScores",
+    "compare_models",
+    "decoding_generalisation",
+    "hrf_delays",
+    "permutation_test",
     "plan_ridge",
     "ridge_coef",
     "score_predictions",
+    "shuffle_test",
+    "split_delays",
+    "temporal_generalisation",
 ]
 
 
