@@ -58,9 +58,9 @@ def plan_ridge(
     dtype : {"float32", "float64"}, optional
         Precision of the products; that of X by default.
     scoring_dtype : {"bfloat16"}, optional
-        Form the predictions that are scored in bfloat16 (torch); the refit is not touched. On CUDA several times
-        faster than float32. Where "folds" score more penalties than fit a product, none is formed in full precision,
-        and this is the slower way on a CPU. Scores are good to about 1e-3.
+        Form the predictions that are scored in bfloat16 (torch), one product for each penalty; the refit is not
+        touched, and scores are good to about 1e-3. It pays where bfloat16 is much the faster: with "loo", and for
+        "folds" on GPUs that are slow in float64, as the default forms no predictions of folds at all.
     sample_weight : array (n_samples,), optional
         Weights of the squared errors, in fits and in scores: a weight of two is the row twice. Leave-one-out leaves
         out a row with all its weight, and "gcv" takes weights as precisions.

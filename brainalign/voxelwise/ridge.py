@@ -59,7 +59,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         reference: n_features x n_targets is never formed. "auto" does so where that would pass 1 GiB.
     scoring_dtype : {None, "bfloat16"}
         Choose penalties by predictions formed in bfloat16 (torch); the refit is not touched, and ``cv_scores_`` are
-        good to about 1e-3. For GPUs: on a CPU the default is as fast or faster.
+        good to about 1e-3. When it pays: see `brainalign.voxelwise.plan_ridge`.
 
     Attributes
     ----------
