@@ -125,13 +125,21 @@ def _derivative_folder(top: Path, options: BidsOptions) -> Path | None:
     if options.derivatives is None:
         if options.space is not None:
             fix = "give derivatives='fmriprep' (or its path) too"
-            raise DataError("raw runs have no space", path=top, found=f"space={options.space!r}", fix=fix)
+            raise DataError(
+                "raw runs have no space", path=top, found=f"space={options.space!r}", fix=fix, expected="no space"
+            )
         return None
     given = Path(options.derivatives).expanduser()
     inside = top / "derivatives" / given
     folder = inside if inside.is_dir() else given
     if not folder.is_dir():
-        raise DataError("no such derivatives", path=inside, expected="a folder of preprocessed data")
+        raise DataError(
+            "no such derivatives",
+            path=inside,
+            expected="a folder of preprocessed data",
+            found="none",
+            fix="give the name of a folder under derivatives/, or a path",
+        )
     return folder
 
 
@@ -150,6 +158,7 @@ def _runs(base: Path, subject: str, task: str, options: BidsOptions) -> list[Bid
             path=base / f"sub-{subject}",
             expected={key: value for key, value in wanted.items() if value is not None},
             found=f"tasks {tasks}; {[file.path.name for file in every[:5]]}",
+            fix="name a task, session, run or space that is there",
         )
     versions: dict[tuple[str | None, str | None], BidsFile] = {}
     for file in files:
@@ -198,6 +207,7 @@ def _sibling(base: Path, file: BidsFile, *, suffix: str, desc: str, extensions: 
         path=file.path,
         expected="_".join(f"{key}-{value}" for key, value in shared.items()) + f"_desc-{desc}_{suffix}",
         found=[candidate.path.name for candidate in every[:5]],
+        fix="add the derivative, or ask for what is there",
     )
 
 
@@ -222,7 +232,12 @@ def _confounds(base: Path, files: Sequence[BidsFile], columns: Any) -> tuple[lis
         return [None] * len(files), []
     patterns = [columns] if isinstance(columns, str) else list(columns)
     if not all(isinstance(pattern, str) for pattern in patterns):
-        raise DataError("confounds are chosen by name", expected='column names, as ["trans_*"]', found=type(columns))
+        raise DataError(
+            "confounds are chosen by name",
+            expected='column names, as ["trans_*"]',
+            found=type(columns),
+            fix="give a list of names",
+        )
     tables: list[pd.DataFrame | None] = []
     zeroed: set[str] = set()
     for file in files:
@@ -241,7 +256,11 @@ def _matching(pattern: str, columns: Sequence[str], path: Path) -> list[str]:
     found = [column for column in columns if fnmatchcase(column, pattern)]
     if not found:
         raise DataError(
-            f"no confound '{pattern}'.{closest(pattern, columns)}", path=path, expected=pattern, found=columns[:20]
+            f"no confound '{pattern}'.{closest(pattern, columns)}",
+            path=path,
+            expected=pattern,
+            found=columns[:20],
+            fix="name columns of this table; * stands for any text",
         )
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, closest
+from brainalign.loaders.damage import absent
 from brainalign.loaders.sidecars import read_json
 from brainalign.specs import find_inside
 
@@ -59,15 +60,14 @@ def subject_label(root: Path, subject: str | int) -> str:
         When there is no folder for it, naming the closest.
     """
     if not root.is_dir():
-        raise DataError("no such folder", path=root, expected="a BIDS dataset")
+        raise absent(root, "a BIDS dataset", kind="folder")
     known = [folder.name.removeprefix("sub-") for folder in find_inside(root, "sub-*") if folder.is_dir()]
     wanted = str(subject).removeprefix("sub-")
     for label in known:
         if label == wanted or (isinstance(subject, int) and _same_label(label, subject)):
             return label
-    raise DataError(
-        f"no subject '{wanted}'.{closest(wanted, known)}", path=root, expected=f"one of {known[:20]}", found=wanted
-    )
+    what, fix = f"no subject '{wanted}'.{closest(wanted, known)}", "name one that has a folder"
+    raise DataError(what, path=root, expected=f"one of {known[:20]}", found=wanted, fix=fix)
 
 
 def find_files(

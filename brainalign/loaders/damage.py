@@ -12,15 +12,16 @@ __all__ = ["AGAIN", "absent", "damaged", "first_line", "wrong_size"]
 AGAIN = "download or copy the file again"
 
 
-def absent(path: Any, expected: str = "a file") -> DataError:
-    """The error for a file that is not there."""
-    found = "a folder" if Path(path).is_dir() else "nothing"
-    return DataError("no such file", path=path, expected=expected, found=found, fix="check the path, or " + AGAIN)
+def absent(path: Any, expected: str, *, kind: str = "file") -> DataError:
+    """The error for a file or folder that is not there."""
+    found = "a folder" if Path(path).is_dir() else "a file" if Path(path).exists() else "nothing"
+    return DataError(f"no such {kind}", path=path, expected=expected, found=found, fix="check the path")
 
 
-def damaged(path: Any, expected: str, error: BaseException) -> DataError:
+def damaged(path: Any, expected: str, error: BaseException, *, what: str | None = None) -> DataError:
     """The error for a file on which its reader failed."""
-    return DataError(f"not {expected}, or damaged", path=path, expected=expected, found=first_line(error), fix=AGAIN)
+    what = what or f"not {expected}, or damaged"
+    return DataError(what, path=path, expected=expected, found=first_line(error), fix=AGAIN)
 
 
 def wrong_size(path: Any, expected: int, found: int, *, more: str = "") -> DataError:

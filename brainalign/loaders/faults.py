@@ -58,7 +58,12 @@ class FaultyUnits:
             return np.ones(len(self.names), dtype=bool)
         keep = ~(self.missing | self.constant)
         if not keep.any():
-            raise DataError("every unit is faulty", expected="units that vary and hold numbers", found=0)
+            raise DataError(
+                "every unit is faulty",
+                expected="units that vary and hold numbers",
+                found=0,
+                fix="look at the data and the mask",
+            )
         return keep
 
     def history(self) -> list[dict[str, Any]]:

@@ -46,7 +46,9 @@ def fetch(name: str | Path, root: str | Path, subjects: Iterable[Name] | None = 
         raise _no_fetcher(spec)
     if spec.fetcher not in _FETCHERS:
         known = sorted(_FETCHERS)
-        raise SpecError(f"fetcher {spec.fetcher!r} is not on brainalign's list", expected=known, found=spec.fetcher)
+        raise SpecError(
+            f"fetcher {spec.fetcher!r} is not on brainalign's list", expected=known, found=spec.fetcher, fix=_how(spec)
+        )
     wanted = spec.subjects if subjects is None else tuple(spec.subject(subject) for subject in subjects)
     root = Path(root).expanduser()
     try:
@@ -54,11 +56,15 @@ def fetch(name: str | Path, root: str | Path, subjects: Iterable[Name] | None = 
         return _FETCHERS[spec.fetcher](root, wanted)
     except ImportError as error:
         package = spec.fetcher.split(".")[0]
-        raise DataError(f"{package} is not installed", found=str(error), fix=f"pip install {package}") from error
+        raise DataError(
+            f"{package} is not installed", found=str(error), fix=f"pip install {package}", expected=package
+        ) from error
     except (OSError, ValueError) as error:  # requests' and urllib's errors are OSErrors; ValueError is a wrong checksum
         found = f"{type(error).__name__}: {str(error)[:200]}"
         fix = f"check the network and the disk, or get the files by hand: {_how(spec)}"
-        raise DataError(f"could not download {spec.id}", path=root, found=found, fix=fix) from error
+        raise DataError(
+            f"could not download {spec.id}", path=root, found=found, fix=fix, expected="the files of the release"
+        ) from error
 
 
 def _no_fetcher(spec: DatasetSpec) -> SpecError:

@@ -106,7 +106,9 @@ def load_volume_runs(runs: Sequence[VolumeRun], *, mask: Any, atlas: Any, model:
         As `load_fmri` says.
     """
     if not runs:
-        raise DataError("no runs to load", expected="at least one image", found=0)
+        raise DataError(
+            "no runs to load", expected="at least one image", found=0, fix="give a path, or a list of paths"
+        )
     # The voxels of a compressed file are checked while they are read, not twice.
     images = [open_nifti(run.bold, max_bytes=options.max_bytes, verify=False) for run in runs]
     for image in images[1:]:
@@ -148,7 +150,11 @@ def _n_volumes(image: Any, model: str, path: Any) -> int:
     if len(shape) == 4 or (len(shape) == 3 and model == "beta"):
         return shape[3] if len(shape) == 4 else 1
     raise DataError(
-        "not a series of volumes", path=path, expected="four dimensions (x, y, z, time)", found=f"shape {shape}"
+        "not a series of volumes",
+        path=path,
+        expected="four dimensions (x, y, z, time)",
+        found=f"shape {shape}",
+        fix="give one 4-D image per run; model='beta' takes volumes one by one",
     )
 
 
@@ -171,4 +177,10 @@ def _number(sidecar: Mapping[str, Any], key: str, path: Any) -> float | None:
     value = sidecar.get(key)
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    raise DataError(f"{key} of the sidecar is no number", path=path, expected="seconds", found=repr(value))
+    raise DataError(
+        f"{key} of the sidecar is no number",
+        path=path,
+        expected="seconds",
+        found=repr(value),
+        fix="correct the sidecar",
+    )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.arrays import row_blocks
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 
 __all__ = ["MODELS", "GLMOptions", "block_weights", "glm_weights", "respond", "run_weights", "trial_regressors"]
 
@@ -70,7 +70,9 @@ class GLMOptions:
     Traceback (most recent call last):
         ...
     brainalign.errors.DataError: unknown hrf 'spn'. Did you mean 'spm'?
-      expected: one of ('spm', 'glover')
+      expected: one of ['spm', 'glover']
+      found: 'spn'
+      mend: choose one of those expected
     """
 
     hrf: str = "spm"
@@ -86,13 +88,17 @@ class GLMOptions:
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                hint = closest(str(value), [one for one in known if one])
-                raise DataError(f"unknown {name} {value!r}.{hint}", expected=f"one of {known}")
+                raise unknown(name, value, known)
         limits = {"high_pass": (0.0, np.inf), "drift_order": (0, 10), "slice_time_ref": (0, 1), "delay": (0, 30)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise DataError(f"{name} is out of range", expected=f"{low} to {high}", found=value)
+                raise DataError(
+                    f"{name} is out of range",
+                    expected=f"{low} to {high}",
+                    found=value,
+                    fix="choose a number in that range",
+                )
 
 
 def run_weights(
@@ -131,12 +137,17 @@ def run_weights(
     """
     options = options or GLMOptions()
     if model not in MODELS:
-        raise DataError(f"unknown model '{model}'.{closest(model, MODELS)}", expected=f"one of {MODELS}")
+        raise unknown("model", model, MODELS)
     times = (np.arange(n_volumes) + (options.slice_time_ref or 0.0)) * tr
     is_trial = events["is_trial"].to_numpy(bool) if "is_trial" in events else np.ones(len(events), dtype=bool)
     trials, others = events[is_trial], events[~is_trial]
     if not len(trials):
-        raise DataError("a run without trials", expected="at least one event that is a trial", found=0)
+        raise DataError(
+            "a run without trials",
+            expected="at least one event that is a trial",
+            found=0,
+            fix="leave the run out, or let select choose its trials",
+        )
     columns = [_drift(times, tr, options)] + ([] if nuisance is None else [nuisance])
     if model == "block":
         return block_weights(trials, times, _basis(np.hstack(columns)), delay=options.delay)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest, unknown
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.events import read_table
 
 __all__ = ["attach_regions", "bipolar_pairs", "clean_names", "positions_of_names", "rereference"]
@@ -103,12 +103,18 @@ def bipolar_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
                 f"channel '{name}' is not a contact of a depth electrode",
                 expected="a shaft and a number, such as A1 or LAH-03",
                 fix="leave it out with picks, or mark it with another channel type",
+                found=name,
             )
         shaft, number = match["shaft"].rstrip(" _-"), int(match["number"])
         contacts = shafts.setdefault(shaft, {})
         if number in contacts:
             found = f"'{names[contacts[number]]}' and '{name}'"
-            raise DataError("two channels mean the same contact", expected="one channel a contact", found=found)
+            raise DataError(
+                "two channels mean the same contact",
+                expected="one channel a contact",
+                found=found,
+                fix="leave one of them out with picks",
+            )
         contacts[number] = place
     return [
         (contacts[number], contacts[number + 1])
@@ -148,8 +154,7 @@ def rereference(
     if isinstance(reference, str):
         makers = {"average": _average, "bipolar": _bipolar}
         if reference not in makers:
-            known = "'average', 'bipolar', None or a list of channel names"
-            raise DataError(f"unknown reference '{reference}'.{closest(reference, makers)}", expected=known)
+            raise unknown("reference", reference, makers, fix="one of these, None, or a list of channel names")
         return makers[reference](data, units)
     return _named(data, units, list(reference))
 
@@ -159,7 +164,12 @@ def _average(data: np.ndarray, units: pd.DataFrame) -> tuple[np.ndarray, pd.Data
     for kind in set(units["type"]) & set(ELECTRIC):
         rows = np.flatnonzero(units["type"] == kind)
         if rows.size < 2:
-            raise DataError(f"an average over one {kind} channel leaves nothing", fix="reference=None")
+            raise DataError(
+                f"an average over one {kind} channel leaves nothing",
+                fix="reference=None",
+                expected="two channels or more",
+                found=1,
+            )
         referenced[..., rows, :] -= data[..., rows, :].mean(axis=-2, keepdims=True)
     if not set(units["type"]) & set(ELECTRIC):
         _no_electric(units)
@@ -193,7 +203,12 @@ def _bipolar(data: np.ndarray, units: pd.DataFrame) -> tuple[np.ndarray, pd.Data
         )
     pairs = bipolar_pairs(units["name"].tolist())
     if not pairs:
-        raise DataError("no two neighbouring contacts", found=units["name"].tolist()[:8], fix="reference=None")
+        raise DataError(
+            "no two neighbouring contacts",
+            found=units["name"].tolist()[:8],
+            fix="reference=None",
+            expected="contacts of consecutive numbers on a shaft",
+        )
     first, second = (np.array(side) for side in zip(*pairs, strict=True))
     return data[..., first, :] - data[..., second, :], _between(units, first, second)
 
@@ -235,16 +250,10 @@ def attach_regions(
     """
     if regions is None:
         return units.assign(region=NO_REGION) if "region" not in units else units
-    path = None
+    path = None if isinstance(regions, Mapping | pd.DataFrame) else regions
     if isinstance(regions, Mapping):
-        table = pd.DataFrame({"name": list(regions), column: list(regions.values())})
-    else:
-        path = None if isinstance(regions, pd.DataFrame) else regions
-        table = read_table(regions)
-    missing = [name for name in ("name", column) if name not in table]
-    if missing:
-        what = f"the region table has no column '{missing[0]}'.{closest(missing[0], table.columns)}"
-        raise DataError(what, path=path, expected=["name", column], found=list(table.columns))
+        regions = pd.DataFrame({"name": list(regions), column: list(regions.values())})
+    table = read_table(regions, ["name", column])
     labels = pd.Series(table[column].to_numpy(dtype=object), index=clean_names(table["name"].tolist(), path=path))
     if not set(labels.index) & set(units["name"]):
         raise DataError(
@@ -252,6 +261,7 @@ def attach_regions(
             path=path,
             expected=units["name"].tolist()[:5],
             found=labels.index.tolist()[:5],
+            fix="give the table of this recording, with its channel names",
         )
     found = labels.reindex(units["name"]).to_numpy(dtype=object)
     return units.assign(region=[NO_REGION if pd.isna(label) else str(label) for label in found])

@@ -68,7 +68,7 @@ def open_nifti(source: Any, *, max_bytes: int | None = None, verify: bool = True
       file: nowhere.nii.gz
       expected: a NIfTI file
       found: nothing
-      mend: check the path, or download or copy the file again
+      mend: check the path
     """
     image = _load_header(Path(source)) if isinstance(source, str | PathLike) else source
     path = _own_file(image)
@@ -107,7 +107,11 @@ def read_voxels(image: Any, mask: np.ndarray) -> np.ndarray:
     shape = tuple(image.shape)
     if len(shape) not in (3, 4) or shape[:3] != mask.shape:
         raise DataError(
-            "image and mask differ in shape", path=_path_of(image), expected=f"{mask.shape} (x n_volumes)", found=shape
+            "image and mask differ in shape",
+            path=_path_of(image),
+            expected=f"{mask.shape} (x n_volumes)",
+            found=shape,
+            fix="take a mask of the image's own grid",
         )
     # NIfTI keeps the first axis fastest, so voxel positions within a volume are counted in Fortran order.
     positions = np.ravel_multi_index(tuple(np.argwhere(mask).T), mask.shape, order="F")
@@ -127,7 +131,13 @@ def read_volume(image: Any) -> np.ndarray:
     """
     shape = tuple(image.shape)
     if len(shape) < 3 or prod(shape[3:]) != 1:
-        raise DataError("one volume is needed", path=_path_of(image), expected="three dimensions", found=shape)
+        raise DataError(
+            "one volume is needed",
+            path=_path_of(image),
+            expected="three dimensions",
+            found=shape,
+            fix="choose one volume of the series",
+        )
     return np.asarray(image.dataobj, dtype=np.float64).reshape(shape[:3])
 
 
@@ -170,7 +180,13 @@ def _load_header(path: Path) -> Any:
     from nibabel.wrapstruct import WrapStructError
 
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise DataError("not a NIfTI file name", path=path, expected=".nii or .nii.gz", found=path.name)
+        raise DataError(
+            "not a NIfTI file name",
+            path=path,
+            expected=".nii or .nii.gz",
+            found=path.name,
+            fix="convert the image to NIfTI",
+        )
     if not path.is_file():
         raise absent(path, "a NIfTI file")
     faults = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, OverflowError)
@@ -185,7 +201,13 @@ def _load_header(path: Path) -> Any:
             fix=AGAIN,
         ) from error
     if not isinstance(image, nibabel.Nifti1Image | nibabel.Nifti2Image):
-        raise DataError("not a NIfTI file", path=path, expected="NIfTI-1 or NIfTI-2", found=type(image).__name__)
+        raise DataError(
+            "not a NIfTI file",
+            path=path,
+            expected="NIfTI-1 or NIfTI-2",
+            found=type(image).__name__,
+            fix="convert the image to NIfTI",
+        )
     return image
 
 
@@ -196,7 +218,13 @@ def _check_header(image: Any, max_bytes: int) -> int:
     if not shape or any(size < 1 for size in shape):
         raise DataError("impossible shape in the header", path=path, expected="sizes >= 1", found=shape, fix=AGAIN)
     if dtype.kind not in "iuf":
-        raise DataError("not an image of plain numbers", path=path, expected="integers or floats", found=dtype)
+        raise DataError(
+            "not an image of plain numbers",
+            path=path,
+            expected="integers or floats",
+            found=dtype,
+            fix="save it as integers or floats",
+        )
     n_bytes = prod(shape) * int(dtype.itemsize)
     if n_bytes > max_bytes:
         raise DataError(

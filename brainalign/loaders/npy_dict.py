@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN, damaged
 
 __all__ = ["read_npy_dict"]
 
@@ -81,13 +82,19 @@ def read_npy_dict(path: str | PathLike[str], *, max_operations: int = 5_000_000)
     try:
         buffer = np.memmap(path, dtype=np.uint8, mode="r")
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot open the file: {error}", path=path, expected="a .npy file with content") from error
+        raise damaged(path, "a .npy file with content", error, what="cannot open the file") from error
     machine = _Machine(buffer, path, _pickle_start(buffer, path), max_operations)
     content = machine.run()
     if isinstance(content, np.ndarray) and content.shape == () and content.dtype == object:
         content = content.item()
     if not isinstance(content, dict):
-        raise DataError("the file holds no dictionary", path=path, expected="a dict", found=type(content).__name__)
+        raise DataError(
+            "the file holds no dictionary",
+            path=path,
+            expected="a dict",
+            found=type(content).__name__,
+            fix="read it with numpy.load(path), or have its author save a dictionary",
+        )
     return content
 
 
@@ -101,7 +108,7 @@ def _pickle_start(buffer: np.memmap, path: Path) -> int:
             shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
         except (ValueError, KeyError) as error:
             reason = str(error).splitlines()[0] if str(error) else "no header"
-            raise DataError("not a .npy file", path=path, expected="a .npy header", found=reason) from error
+            raise DataError("not a .npy file", path=path, expected="a .npy header", found=reason, fix=AGAIN) from error
         start = file.tell()
     if dtype.kind != "O":
         found, fix = f"{dtype} array of shape {shape}", "read it with numpy.load(path)"

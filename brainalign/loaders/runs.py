@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.events import read_events, read_table, stimulus_ids
 from brainalign.loaders.faults import POLICIES, FaultyUnits
 from brainalign.loaders.glm import MODELS, GLMOptions, respond, run_weights
@@ -73,7 +73,7 @@ class FmriOptions(GLMOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nan not in POLICIES:
-            raise DataError(f"unknown nan policy '{self.nan}'.{closest(self.nan, POLICIES)}", expected=POLICIES)
+            raise unknown("nan policy", self.nan, POLICIES)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -81,7 +81,7 @@ class FmriOptions(GLMOptions):
         known = [one.name for one in fields(cls)]
         for name in options:
             if name not in known:
-                raise DataError(f"unknown option '{name}'.{closest(name, known)}", expected=f"among {known}")
+                raise unknown("option", name, known)
         return cls(**options)
 
     def by_run(self, events: Any, n_runs: int) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def trials_from_runs(
         When events and data do not fit, or units are faulty and `options.nan` is "raise".
     """
     if model not in (*MODELS, "beta"):
-        raise DataError(f"unknown model '{model}'.{closest(model, (*MODELS, 'beta'))}", expected=[*MODELS, "beta"])
+        raise unknown("model", model, [*MODELS, "beta"])
     make = _betas if model == "beta" else _responses
     faults = FaultyUnits(units["name"].to_numpy(object), options.nan)
     responses, tables = [], []
@@ -228,6 +228,7 @@ def _betas(run: Run, model: str, options: FmriOptions, faults: FaultyUnits) -> t
             path=path or run.path,
             expected=f"{run.n_volumes} rows, one per volume",
             found=f"{len(table)} rows",
+            fix="give one row per volume, in the order of the volumes",
         )
     table["stimulus_id"] = stimulus_ids(table, path=path)
     rows = select_rows(table, options.select, what="trials")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN, damaged
 from brainalign.loaders.events import read_table
 
 __all__ = ["agreed_tr", "read_confounds", "read_json"]
@@ -65,7 +66,13 @@ def read_confounds(source: Any, n_volumes: int) -> np.ndarray | None:
     table = read_table(path) if path is not None else pd.DataFrame(source)
     numbers = table.apply(pd.to_numeric, errors="coerce").to_numpy(float)
     if len(numbers) != n_volumes:
-        raise DataError("confounds and volumes differ in number", path=path, expected=n_volumes, found=len(numbers))
+        raise DataError(
+            "confounds and volumes differ in number",
+            path=path,
+            expected=n_volumes,
+            found=len(numbers),
+            fix="give the confounds of this run, one row per volume",
+        )
     bad = np.flatnonzero(~np.isfinite(numbers).all(axis=0))
     if bad.size:
         column = numbers[:, bad[0]]
@@ -91,10 +98,14 @@ def read_json(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > _MAX_JSON_BYTES:
-            raise DataError("sidecar too large", path=path, expected=f"at most {_MAX_JSON_BYTES} bytes", found=size)
+            raise DataError(
+                "sidecar too large", path=path, expected=f"at most {_MAX_JSON_BYTES} bytes", found=size, fix=AGAIN
+            )
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"cannot read the sidecar: {error}", path=path, expected="a JSON object") from error
+        raise damaged(path, "a JSON object", error, what="cannot read the sidecar") from error
     if not isinstance(content, dict):
-        raise DataError("the sidecar is no JSON object", path=path, expected="{...}", found=type(content).__name__)
+        raise DataError(
+            "the sidecar is no JSON object", path=path, expected="{...}", found=type(content).__name__, fix=AGAIN
+        )
     return content

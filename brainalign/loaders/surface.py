@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.regions import choose_rois
 from brainalign.loaders.runs import FmriOptions, Run, trials_from_runs
 from brainalign.loaders.sidecars import agreed_tr, read_confounds, read_json
@@ -66,7 +66,7 @@ def load_surface(
     if given.roi is not None:
         if "roi" not in units:
             fix = "give labels={'left': ..., 'right': ...} too"
-            raise DataError("regions are chosen from labels", found=f"roi={given.roi!r}", fix=fix)
+            raise DataError("regions are chosen from labels", found=f"roi={given.roi!r}", fix=fix, expected="labels")
         keep = choose_rois(units["roi"].to_numpy(), given.roi, sorted(set(units["roi"])))
     runs = []
     for number, about in enumerate(given.by_run(events, n_runs)):
@@ -91,12 +91,16 @@ def _by_hemisphere(given: Mapping[str, Any], what: str) -> dict[str, list[Path]]
     for name, paths in given.items():
         hemi = _HEMISPHERES.get(str(name).lower())
         if hemi is None:
-            hint = closest(str(name), ["left", "right"])
-            raise DataError(f"unknown hemisphere '{name}' in {what}.{hint}", expected="left and right", found=name)
+            raise unknown("hemisphere", name, ["left", "right"], fix=f"name the {what} left and right")
         files[hemi] = [Path(path) for path in (paths if isinstance(paths, list | tuple) else [paths])]
     lengths = {hemi: len(paths) for hemi, paths in files.items()}
     if not files or len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise DataError(f"{what} of the hemispheres differ in number", expected="one file per run", found=lengths)
+        raise DataError(
+            f"{what} of the hemispheres differ in number",
+            expected="one file per run",
+            found=lengths,
+            fix="give both hemispheres a file for every run",
+        )
     return dict(sorted(files.items()))
 
 
@@ -108,7 +112,10 @@ def _units(space: SurfaceSpace, labels: Mapping[str, Sequence[Path]]) -> pd.Data
         if labels:
             if hemi not in labels:
                 raise DataError(
-                    f"no labels for the {hemi} hemisphere", expected=list(space.n_vertices), found=[*labels]
+                    f"no labels for the {hemi} hemisphere",
+                    expected=list(space.n_vertices),
+                    found=[*labels],
+                    fix="give labels of both hemispheres",
                 )
             table["roi"] = read_vertex_labels(labels[hemi][0], n_vertices)
         tables.append(table)
@@ -129,7 +136,13 @@ def _volumes_and_tr(
             )  # fmt: skip
     first = next(iter(paths.values()))
     if len(set(counts.values())) != 1:
-        raise DataError("hemispheres differ in volumes", path=first, expected="as many volumes each", found=counts)
+        raise DataError(
+            "hemispheres differ in volumes",
+            path=first,
+            expected="as many volumes each",
+            found=counts,
+            fix="check that both files are of one run",
+        )
     n_volumes = next(iter(counts.values()))
     if model == "beta":
         return n_volumes, float("nan")
@@ -146,7 +159,11 @@ def _sidecar_tr(path: Path) -> float | None:
     value = read_json(beside).get("RepetitionTime") if beside.is_file() else None
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise DataError(
-            "RepetitionTime of the sidecar is no number", path=beside, expected="seconds", found=repr(value)
+            "RepetitionTime of the sidecar is no number",
+            path=beside,
+            expected="seconds",
+            found=repr(value),
+            fix="correct the sidecar",
         )
     return value
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN, absent, wrong_size
 from brainalign.loaders.nifti import memory_budget
 from brainalign.loaders.regions import NO_ROI
 
 __all__ = ["read_series", "read_vertex_labels", "series_header"]
 
-_AGAIN = "download or copy the file again"
 _MGH_HEADER_BYTES, _MGH_FOOTER_BYTES = 284, 20
 _FAULTS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, struct.error)
 
@@ -44,7 +44,9 @@ def series_header(path: str | PathLike[str], max_bytes: int | None = None) -> tu
         shapes = _gifti_shapes(path)
         n_vertices, n_volumes = shapes[0][0], sum(prod(shape[1:]) for shape in shapes)
         if any(shape[0] != n_vertices for shape in shapes):
-            raise DataError("maps differ in vertices", path=path, expected=n_vertices, found=[one[0] for one in shapes])
+            raise DataError(
+                "maps differ in vertices", path=path, expected=n_vertices, found=[one[0] for one in shapes], fix=AGAIN
+            )
         tr = None
     else:
         shape, tr, _ = _mgh_header(path)
@@ -77,7 +79,9 @@ def read_series(path: str | PathLike[str]) -> np.ndarray:
     else:
         values = _mgh_values(path).reshape(n_vertices, n_volumes, order="F").T
     if values.shape != (n_volumes, n_vertices):
-        raise DataError("content and header differ", path=path, expected=(n_volumes, n_vertices), found=values.shape)
+        raise DataError(
+            "content and header differ", path=path, expected=(n_volumes, n_vertices), found=values.shape, fix=AGAIN
+        )
     return np.ascontiguousarray(values)
 
 
@@ -100,7 +104,9 @@ def read_vertex_labels(path: str | PathLike[str], n_vertices: int) -> np.ndarray
         )  # fmt: skip
     unknown = sorted(set(keys.tolist()) - set(names))
     if unknown:
-        raise DataError("vertices hold codes without a name", path=path, expected=sorted(names)[:10], found=unknown[:5])
+        raise DataError(
+            "vertices hold codes without a name", path=path, expected=sorted(names)[:10], found=unknown[:5], fix=AGAIN
+        )
     rois = np.array([names[key] for key in keys.tolist()], dtype=object)
     rois[rois == "???"] = NO_ROI
     return rois
@@ -108,9 +114,15 @@ def read_vertex_labels(path: str | PathLike[str], n_vertices: int) -> np.ndarray
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError("no such file", path=path)
+        raise absent(path, "a GIFTI or FreeSurfer file")
     if path.suffix not in (".gii", ".mgh", ".mgz", ".annot"):
-        raise DataError("not a surface file", path=path, expected=".gii, .mgh, .mgz or .annot", found=path.name)
+        raise DataError(
+            "not a surface file",
+            path=path,
+            expected=".gii, .mgh, .mgz or .annot",
+            found=path.name,
+            fix="give GIFTI or FreeSurfer files",
+        )
     return path
 
 
@@ -150,7 +162,13 @@ def _gifti(path: Path) -> Any:
     geometry = {1008, 1009} & {int(one.intent) for one in image.darrays}
     if geometry or [one.data.shape for one in image.darrays] != shapes:
         found = "coordinates or triangles" if geometry else "other shapes than the tags say"
-        raise DataError("not a GIFTI of values per vertex", path=path, expected="one array per map", found=found)
+        raise DataError(
+            "not a GIFTI of values per vertex",
+            path=path,
+            expected="one array per map",
+            found=found,
+            fix="give a .func.gii or .shape.gii",
+        )
     return image
 
 
@@ -160,7 +178,13 @@ def _gifti_labels(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     keys = np.asarray(image.darrays[0].data)
     if len(image.darrays) != 1 or keys.ndim != 1 or not names:
         found = f"{len(image.darrays)} arrays, {len(names)} names"
-        raise DataError("not a label file", path=path, expected="one array of codes and a table of names", found=found)
+        raise DataError(
+            "not a label file",
+            path=path,
+            expected="one array of codes and a table of names",
+            found=found,
+            fix="give a .label.gii or .annot",
+        )
     return keys.astype(int), names
 
 
@@ -186,7 +210,13 @@ def _mgh_header(path: Path) -> tuple[tuple[int, ...], float | None, int]:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape) < 1 or prod(shape[1:3]) != 1:
-        raise DataError("not a surface series", path=path, expected="(n_vertices, 1, 1, n_volumes)", found=shape)
+        raise DataError(
+            "not a surface series",
+            path=path,
+            expected="(n_vertices, 1, 1, n_volumes)",
+            found=shape,
+            fix="give the series sampled to the surface",
+        )
     # FreeSurfer writes milliseconds; 0 and 1 stand for "unknown".
     milliseconds = float(image.header.get_zooms()[3]) if len(shape) == 4 else 0.0
     tr = round(milliseconds / 1000, 6) if milliseconds > 1 else None
@@ -207,10 +237,10 @@ def _mgh_values(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if len(content) != n_bytes:
-        raise DataError("file is truncated", path=path, expected=n_bytes, found=len(content), fix=_AGAIN)
+        raise wrong_size(path, n_bytes, len(content))
     image = nibabel.MGHImage.from_bytes(content)
     return np.asarray(image.dataobj, dtype=np.float32).ravel(order="F")
 
 
 def _damaged(path: Path, found: str) -> DataError:
-    return DataError("file is truncated or damaged", path=path, expected="a whole file", found=found, fix=_AGAIN)
+    return DataError("file is truncated or damaged", path=path, expected="a whole file", found=found, fix=AGAIN)

@@ -33,6 +33,7 @@ from brainalign.specs.schema import (
 __all__ = ["DatasetSpec", "list_specs"]
 
 _PLURALS = {"subject": "subjects", "session": "sessions", "run": "runs"}
+_FACTS = "name one of the facts expected"
 _SAFE_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -155,7 +156,12 @@ class DatasetSpec(Record):
     def fact(self, name: str, subject: Name | None = None) -> Any:
         """Value of a fact, the subject's own where it differs between subjects."""
         if name not in self.facts:
-            raise SpecError(f"{self.id} states no {name!r}.{closest(name, self.facts)}", expected=sorted(self.facts))
+            raise SpecError(
+                f"{self.id} states no {name!r}.{closest(name, self.facts)}",
+                expected=sorted(self.facts),
+                found=name,
+                fix=_FACTS,
+            )
         return self.facts[name].of(None if subject is None else self.subject(subject))
 
     @property
@@ -186,7 +192,12 @@ class DatasetSpec(Record):
         """The values that a placeholder takes; a count n stands for 1..n."""
         fact = self.entities.get(placeholder) or self.facts.get(_PLURALS.get(placeholder, ""))
         if fact is None:
-            raise SpecError(f"{self.id} has no placeholder {placeholder!r}", expected=[*self.entities, *_PLURALS])
+            raise SpecError(
+                f"{self.id} has no placeholder {placeholder!r}",
+                expected=[*self.entities, *_PLURALS],
+                found=placeholder,
+                fix="use one of those expected",
+            )
         value = fact.of(subject)
         if isinstance(value, int):
             return tuple(range(1, value + 1))
@@ -196,7 +207,7 @@ class DatasetSpec(Record):
         """The file entry of that name."""
         if name not in self.files:
             what = f"{self.id} has no file entry {name!r}.{closest(name, self.files)}"
-            raise SpecError(what, expected=list(self.files))
+            raise SpecError(what, expected=list(self.files), found=name, fix="use one of those expected")
         return self.files[name]
 
     def expand(self, name: str, **fixed: Name) -> Iterator[dict[str, Name]]:
@@ -204,7 +215,12 @@ class DatasetSpec(Record):
         wanted = sorted(placeholders(self.entry(name).pattern), key=lambda each: each != "subject")
         unknown = sorted(set(fixed) - set(wanted) - {"subject"} - set(self.entities) - set(_PLURALS))
         if unknown:
-            raise SpecError(f"files.{name} of {self.id} has no placeholder {unknown}", expected=wanted)
+            raise SpecError(
+                f"files.{name} of {self.id} has no placeholder {unknown}",
+                expected=wanted,
+                found=unknown,
+                fix="leave it out",
+            )
         if "subject" in fixed:
             fixed = {**fixed, "subject": self.subject(fixed["subject"])}
         combinations: list[dict[str, Name]] = [{}]
@@ -285,7 +301,12 @@ class DatasetSpec(Record):
         if isinstance(value, list) and parts[2] is not None and int(parts[2]) < len(value):
             value = value[int(parts[2])]
         if not isinstance(value, int):
-            raise SpecError(f"{self.id}: {name!r} is no size", expected="an integer", found=value)
+            raise SpecError(
+                f"{self.id}: {name!r} is no size",
+                expected="an integer",
+                found=value,
+                fix="name a fact that is an integer",
+            )
         return value
 
     def shrunk(self, **sizes: Any) -> DatasetSpec:
@@ -293,7 +314,12 @@ class DatasetSpec(Record):
         small = {**self.tiny, **sizes}
         strangers = sorted(set(small) - set(self.facts) - set(self.entities))
         if strangers:
-            raise SpecError(f"{self.id} has no fact {strangers}", expected=sorted({*self.facts, *self.entities}))
+            raise SpecError(
+                f"{self.id} has no fact {strangers}",
+                expected=sorted({*self.facts, *self.entities}),
+                found=strangers,
+                fix=_FACTS,
+            )
         sources = {**self.sources, "tiny": "small synthetic tree, not the dataset"}
         made = {name: Fact(value=value, source="tiny", confidence="verified") for name, value in small.items()}
         facts = {name: made.get(name, fact) for name, fact in self.facts.items()}
@@ -313,12 +339,24 @@ def fill(pattern: str, entities: Mapping[str, Name]) -> str:
     text = pattern
     for name, form in placeholders(pattern).items():
         if name not in entities:
-            raise SpecError(f"pattern needs {{{name}}}", expected=sorted(placeholders(pattern)), found=sorted(entities))
+            raise SpecError(
+                f"pattern needs {{{name}}}",
+                expected=sorted(placeholders(pattern)),
+                found=sorted(entities),
+                fix="give a value for every placeholder",
+            )
         value = entities[name]
         if not _SAFE_VALUE.fullmatch(str(value)):
-            raise SpecError(f"not a plain name for {{{name}}}", expected="letters, digits, . _ + -", found=repr(value))
+            raise SpecError(
+                f"not a plain name for {{{name}}}",
+                expected="letters, digits, . _ + -",
+                found=repr(value),
+                fix="use a name without slashes, that begins with a letter or digit",
+            )
         if form and not str(value).isdigit():
-            raise SpecError(f"{{{name}:{form}}} needs a number", expected="digits", found=repr(value))
+            raise SpecError(
+                f"{{{name}:{form}}} needs a number", expected="digits", found=repr(value), fix="give a whole number"
+            )
         filled = format(int(value), form) if form else str(value)
         text = text.replace(f"{{{name}:{form}}}" if form else f"{{{name}}}", filled)
     return text

@@ -43,20 +43,37 @@ def read_yaml(path: str | Path, *, max_bytes: int = _MAX_YAML_BYTES) -> dict:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise SpecError("YAML file too large", path=path, expected=f"at most {max_bytes} bytes", found=size)
+            raise SpecError(
+                "YAML file too large",
+                path=path,
+                expected=f"at most {max_bytes} bytes",
+                found=size,
+                fix="a spec is a page or two; is this the right file?",
+            )
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_tricks(node, path, seen=set())
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise SpecError("cannot read YAML file", path=path, found=_first_line(error)) from error
+        raise _unreadable(path, error) from error
     except ValueError as error:  # e.g. an integer of a million digits
         if isinstance(error, DataError):
             raise
-        raise SpecError("cannot read YAML file", path=path, found=_first_line(error)) from error
+        raise _unreadable(path, error) from error
     if not isinstance(content, dict):
-        raise SpecError("not a YAML mapping", path=path, expected="key: value", found=type(content).__name__)
+        raise SpecError(
+            "not a YAML mapping",
+            path=path,
+            expected="key: value",
+            found=type(content).__name__,
+            fix="write one key: value per line",
+        )
     return content
+
+
+def _unreadable(path: Path, error: Exception) -> SpecError:
+    fix = "check the path, and the line that is named"
+    return SpecError("cannot read YAML file", path=path, expected="YAML text", found=_first_line(error), fix=fix)
 
 
 def _refuse_tricks(node: yaml.Node | None, path: Path, *, seen: set[int]) -> None:
@@ -68,13 +85,25 @@ def _refuse_tricks(node: yaml.Node | None, path: Path, *, seen: set[int]) -> Non
         raise SpecError(f"YAML tag refused at {where}", path=path, expected="plain values", found=node.tag, fix=fix)
     if isinstance(node, yaml.CollectionNode):
         if id(node) in seen:
-            raise SpecError(f"YAML alias refused at {where}", path=path, fix="write the value out at each place")
+            raise SpecError(
+                f"YAML alias refused at {where}",
+                path=path,
+                fix="write the value out at each place",
+                expected="plain values",
+                found="*alias",
+            )
         seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:
-            raise SpecError(f"YAML keys given twice in the mapping at {where}", path=path, found=repeated)
+            raise SpecError(
+                f"YAML keys given twice in the mapping at {where}",
+                path=path,
+                found=repeated,
+                expected="each key once",
+                fix="delete one of the two",
+            )
         for key, value in node.value:
             _refuse_tricks(key, path, seen=seen)
             _refuse_tricks(value, path, seen=seen)
@@ -145,7 +174,13 @@ def resolve_inside(root: str | Path, relative: str) -> Path:
         base = Path(root).resolve()
         target = (base / tail).resolve()
     except (RuntimeError, OSError) as error:  # a circle of links; a name too long for the file system
-        raise DataError("path cannot be resolved", path=Path(root) / tail, found=_first_line(error)) from error
+        raise DataError(
+            "path cannot be resolved",
+            path=Path(root) / tail,
+            found=_first_line(error),
+            expected="a path without a circle of links",
+            fix="remove the link",
+        ) from error
     if target.is_relative_to(base) or any(target.is_relative_to(store) for store in _annex_stores(base)):
         return target
     fix = "replace the link by a copy of the file, or give the folder it points to as the root"

@@ -58,7 +58,12 @@ class Fact(Sourced):
         if not isinstance(self.value, dict):
             return self.value
         if subject not in self.value:
-            raise SpecError(f"no value for subject {subject!r}", expected=list(self.value), found=subject)
+            raise SpecError(
+                f"no value for subject {subject!r}",
+                expected=list(self.value),
+                found=subject,
+                fix="name a subject that has one",
+            )
         return self.value[subject]
 
 

@@ -71,7 +71,13 @@ def _voxels(images: list[Any], mask: Any) -> tuple[np.ndarray, pd.DataFrame, Vol
     inside = np.logical_and.reduce([_alive(image) for image in images])
     if not inside.any():
         path = images[0].get_filename()
-        raise DataError("no voxel has a response in every session", path=path, fix="give a mask")
+        raise DataError(
+            "no voxel has a response in every session",
+            path=path,
+            fix="give a mask",
+            expected="voxels that are finite and not zero",
+            found="none",
+        )
     return inside, space.units(inside), space
 
 
@@ -108,7 +114,11 @@ def _trial_table(spec: DatasetSpec, root: Path, subject: Name, n_volumes: list[i
         agree("another number of repeated pictures", path=listed, expected=spec.fact("n_repeated"), found=len(known))
         if strangers := sorted(repeated - known):
             raise DataError(
-                "pictures repeat that are not listed", path=listed, expected="all of them", found=strangers[:5]
+                "pictures repeat that are not listed",
+                path=listed,
+                expected="all of them",
+                found=strangers[:5],
+                fix="take both lists from the same release",
             )
         repeated = known
     return table.assign(split=np.where(table["stimulus_id"].isin(repeated), "test", "train"))

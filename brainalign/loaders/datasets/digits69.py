@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_mat
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree
 from brainalign.spaces import VolumeSpace
 from brainalign.specs import DatasetSpec, Name
@@ -44,7 +45,7 @@ def load_digits69(spec: DatasetSpec, root: Path, *, subject: Name) -> Trials:
     found = {"X": responses.shape, "I": pixels.shape, "Y": codes.size, "mask": int(volume.sum())}
     agree("voxels, trials and pictures do not match", path=file, expected=expected, found=found)
     if not set(codes.tolist()) <= set(_LABELS):
-        raise DataError("unknown label", path=file, expected=_LABELS, found=sorted(set(codes.tolist())))
+        raise DataError("unknown label", path=file, expected=_LABELS, found=sorted(set(codes.tolist())), fix=AGAIN)
     space = VolumeSpace(volume.shape, np.eye(4))
     units, order = _units(space, masks, names)
     images = pixels.astype(np.uint8).reshape(-1, side, side).transpose(0, 2, 1)  # column-major, as MATLAB has it

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree, block_means, choose, read_lines
 from brainalign.loaders.nifti import open_nifti, read_voxels
 from brainalign.loaders.regions import read_mask
@@ -106,5 +107,7 @@ def _read_labels(path: Path) -> tuple[list[str], list[str]]:
         rows = rows[1:]
     bad = [row for row in rows if len(row) != 2 or not row[1].isdigit()]
     if bad or not rows:
-        raise DataError("not a list of labels", path=path, expected="label and run on each line", found=bad[:1])
+        raise DataError(
+            "not a list of labels", path=path, expected="label and run on each line", found=bad[:1], fix=AGAIN
+        )
     return [row[0] for row in rows], [row[1] for row in rows]

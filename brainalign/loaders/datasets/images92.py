@@ -11,6 +11,7 @@ import numpy as np
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_npz
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree, choose
 from brainalign.specs import DatasetSpec
 from brainalign.stimuli import Stimuli
@@ -54,8 +55,10 @@ def load_images92(
         rdms[region] = _condensed(matrices, file)[chosen]
     pictures = spec.paths(root, "image")
     agree("pictures and RDMs do not match", path=root, expected=n_stimuli, found=len(pictures))
-    if absent := [file for file in pictures if not file.is_file()]:
-        raise DataError("a picture is absent", path=absent[0], expected=n_stimuli, found=n_stimuli - len(absent))
+    if missing := [file for file in pictures if not file.is_file()]:
+        raise DataError(
+            "a picture is absent", path=missing[0], expected=n_stimuli, found=n_stimuli - len(missing), fix=AGAIN
+        )
     ids = tuple(file.stem for file in pictures)
     stimuli = Stimuli(ids, images=dict(zip(ids, pictures, strict=True)))
     return SubjectRdms(rdms, ids, stimuli)
@@ -64,6 +67,6 @@ def load_images92(
 def _condensed(matrices: np.ndarray, file: Path) -> np.ndarray:
     matrices = np.asarray(matrices, dtype=np.float64)
     if not np.allclose(matrices, matrices.transpose(0, 2, 1), atol=1e-6):
-        raise DataError("RDMs are not symmetric", path=file)
+        raise DataError("RDMs are not symmetric", path=file, expected="matrix = transpose", found="another", fix=AGAIN)
     rows, columns = np.triu_indices(matrices.shape[1], k=1)
     return matrices[:, rows, columns]

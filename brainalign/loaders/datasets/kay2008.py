@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, read_mat, readable
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree, choose, drop_nan
 from brainalign.specs import DatasetSpec, Name
 from brainalign.stimuli import Stimuli
@@ -52,7 +53,9 @@ def load_kay2008(
     regions = np.asarray(_REGIONS, dtype=object)[codes]
     keep = np.isin(codes, [_REGIONS.index(name) for name in choose(roi, _REGIONS, what="region")])
     if not keep.any():
-        raise DataError("no voxel in these regions", path=path, expected=sorted(set(regions)), found=roi)
+        raise DataError(
+            "no voxel in these regions", path=path, expected=sorted(set(regions)), found=roi, fix="choose other regions"
+        )
     voxel = np.flatnonzero(keep)
     units = pd.DataFrame(
         {"name": [f"voxel-{one}" for one in voxel], "voxel": voxel, "roi": regions[keep], "roi_code": codes[keep]}
@@ -83,7 +86,11 @@ def _read_responses(spec: DatasetSpec, path: Path, subject: Any) -> tuple[list[n
     codes = roi.ravel()
     if not np.isin(codes, range(len(_REGIONS))).all():
         raise DataError(
-            "unknown region codes", path=path, expected=f"0 to {len(_REGIONS) - 1}", found=np.unique(codes)[:10]
+            "unknown region codes",
+            path=path,
+            expected=f"0 to {len(_REGIONS) - 1}",
+            found=np.unique(codes)[:10],
+            fix=AGAIN,
         )
     return [train, validation], codes.astype(int)
 
@@ -97,5 +104,7 @@ def _read_pictures(spec: DatasetSpec, path: Path) -> np.ndarray:
     agree("pictures are not what the spec says", path=path, expected=expected, found=[one.shape for one in arrays])
     low, high = min(one.min() for one in arrays), max(one.max() for one in arrays)
     if not np.isfinite([low, high]).all() or low == high:
-        raise DataError("pictures hold no picture", path=path, expected="finite, varying values", found=(low, high))
+        raise DataError(
+            "pictures hold no picture", path=path, expected="finite, varying values", found=(low, high), fix=AGAIN
+        )
     return np.concatenate([np.rint((one - low) * (255 / (high - low))).astype(np.uint8) for one in arrays])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN, damaged
 from brainalign.loaders.datasets.shared import agree, choose, read_lines, standard_run
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_voxels
 from brainalign.loaders.regions import read_mask
@@ -49,7 +50,7 @@ def load_miyawaki2008(
         runs and "test" for figures. ``average(["run", "block"])`` gives one response per presentation.
     """
     if not 0 <= shift <= 20:
-        raise DataError("shift is out of range", expected="0 to 20 volumes", found=shift)
+        raise DataError("shift is out of range", expected="0 to 20 volumes", found=shift, fix="2 is usual")
     reference = open_nifti(_file(spec, root, "random", 1), verify=False)
     mask, units, space = _units(spec, root, reference, roi)
     responses, patterns, tables = [], [], []
@@ -103,14 +104,14 @@ def _read_patches(spec: DatasetSpec, path: Path, image: Any) -> np.ndarray:
     try:
         labels = np.array([line.split(",") for line in read_lines(path)], dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"not a table of patches: {error}", path=path, expected="numbers between commas") from error
+        raise damaged(path, "a table of patches, numbers between commas", error) from error
     expected = (image.shape[3] if len(image.shape) == 4 else 1, spec.fact("n_patches"))
     agree("labels and volumes of a run differ", path=path, expected=expected, found=labels.shape)
     rest = labels == spec.fact("rest_label")
     wrong = np.flatnonzero(~(rest.all(axis=1) | np.isin(labels, [0, 1]).all(axis=1)))
     if wrong.size:
         raise DataError("a row is neither a pattern nor rest", path=path, expected="0 and 1, or all rest",
-                        found=f"row {wrong[0] + 1}: {np.unique(labels[wrong[0]])[:5]}")  # fmt: skip
+                        found=f"row {wrong[0] + 1}: {np.unique(labels[wrong[0]])[:5]}", fix=AGAIN)  # fmt: skip
     return labels.astype(int)
 
 
@@ -126,7 +127,13 @@ def _units(
         wanted = [name for area in choose(roi, list(areas), what="region") for name in areas[area]]
         mask = mask & np.logical_or.reduce([masks[name] for name in wanted])
     if not mask.any():
-        raise DataError("no voxel of the mask lies in these regions", path=spec.path(root, "mask"), found=roi)
+        raise DataError(
+            "no voxel of the mask lies in these regions",
+            path=spec.path(root, "mask"),
+            found=roi,
+            expected="at least one",
+            fix="choose other regions",
+        )
     space = VolumeSpace(mask.shape, reference.affine)  # type: ignore[arg-type]
     units = space.units(mask)
     inside = [one[mask] for one in masks.values()] or [np.zeros(len(units), dtype=bool)]

@@ -199,7 +199,7 @@ def pictures_by_name(folder: str | PathLike[str], names: Sequence[str], *, stems
     root = Path(folder)
     found: dict[str, Path] = {}
     if not root.is_dir():
-        raise absent(root, "a folder of pictures")
+        raise absent(root, "a folder of pictures", kind="folder")
     wanted = set(names)
     for path in sorted(root.rglob("*")):
         name = path.stem if stems else path.name

@@ -10,6 +10,7 @@ import pandas as pd
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree
 from brainalign.specs import DatasetSpec, Name
 from brainalign.trials import Trials
@@ -51,7 +52,10 @@ def load_spikes_reaching(spec: DatasetSpec, root: Path, *, subject: Name, bin_wi
     n_bins = int(spec.fact("seconds") / bin_width + _EDGE) if bin_width > 0 else 0
     if n_bins < 2:
         raise DataError(
-            "bin_width leaves no bins", expected=f"0 < bin_width < {spec.fact('seconds') / 2} s", found=bin_width
+            "bin_width leaves no bins",
+            expected=f"0 < bin_width < {spec.fact('seconds') / 2} s",
+            found=bin_width,
+            fix="give seconds, such as 0.05",
         )
     texts = [one.decode() if isinstance(one, bytes) else str(one) for one in content["units/id"]]
     names = [text.removeprefix("group_electrode_group_") for text in texts]  # leaves M1/elec0/unit_0
@@ -82,7 +86,11 @@ def _check(content: dict[str, np.ndarray], spec: DatasetSpec, path: Path) -> Non
     if n_spikes and not 0 <= index.min() <= index.max() < spec.fact("n_units"):
         found_range = (int(index.min()), int(index.max()))
         raise DataError(
-            "a spike of an unknown unit", path=path, expected=f"0 to {spec.fact('n_units') - 1}", found=found_range
+            "a spike of an unknown unit",
+            path=path,
+            expected=f"0 to {spec.fact('n_units') - 1}",
+            found=found_range,
+            fix=AGAIN,
         )
 
 

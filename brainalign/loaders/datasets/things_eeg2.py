@@ -25,6 +25,7 @@ from brainalign.trials import Trials
 
 __all__ = ["load_things_eeg2"]
 
+_RELEASE = "take the files of one release, or download them again"
 _SPLITS = {"training": "train", "test": "test"}
 _TARGET = 99999  # code of the trials on which the person had to press a button
 
@@ -100,7 +101,13 @@ def _pictures(root: Path, partition: str, metadata: str | PathLike[str] | None) 
     files, concepts = (content.get(f"{side}_img_{what}", ()) for what in ("files", "concepts"))
     if not _same_length(files, concepts):
         keys = f"{side}_img_files and {side}_img_concepts, one entry a picture"
-        raise DataError("not the picture table of THINGS-EEG2", path=found[0], expected=keys, found=sorted(content)[:8])
+        raise DataError(
+            "not the picture table of THINGS-EEG2",
+            path=found[0],
+            expected=keys,
+            found=sorted(content)[:8],
+            fix=_RELEASE,
+        )
     ids = [PurePosixPath(str(name)).stem for name in files]
     return pd.DataFrame({"stimulus_id": ids, "concept": [str(name) for name in concepts]})
 
@@ -116,7 +123,9 @@ def _named(pictures: pd.DataFrame | None, numbers: np.ndarray, partition: str, p
         table = pd.DataFrame({"stimulus_id": [f"{partition}_{number:05d}" for number in numbers]})
     elif numbers.max() > len(pictures):
         found = f"picture number {numbers.max()}"
-        raise DataError("recording and picture table differ", path=path, expected=f"1 to {len(pictures)}", found=found)
+        raise DataError(
+            "recording and picture table differ", path=path, expected=f"1 to {len(pictures)}", found=found, fix=_RELEASE
+        )
     else:
         table = pictures.iloc[numbers - 1].reset_index(drop=True)
     return table.assign(split=_SPLITS[partition])
@@ -137,12 +146,18 @@ def _load_preprocessed(
     data, names, times = _parts(read_npy_dict(path), path)
     if pictures is not None and len(pictures) != len(data):
         what = "preprocessed data and picture table differ"
-        raise DataError(what, path=path, expected=f"{len(pictures)} pictures", found=f"{len(data)}")
+        raise DataError(what, path=path, expected=f"{len(pictures)} pictures", found=f"{len(data)}", fix=_RELEASE)
     channels = positions_of_names(options.get("picks") or names, names, path=path)
     first, last = options.get("tmin", times[0]), options.get("tmax", times[-1])
     inside = np.flatnonzero((times >= first - 1e-6) & (times <= last + 1e-6))
     if not inside.size:
-        raise DataError("no sample in this window", path=path, expected=(times[0], times[-1]), found=(first, last))
+        raise DataError(
+            "no sample in this window",
+            path=path,
+            expected=(times[0], times[-1]),
+            found=(first, last),
+            fix="choose tmin and tmax within it",
+        )
     n_pictures, n_repetitions = data.shape[:2]
     table = _named(pictures, np.repeat(np.arange(n_pictures) + 1, n_repetitions), partition, path)
     table = table.assign(subject=f"{number:02d}", repetition=np.tile(np.arange(n_repetitions), n_pictures))
@@ -167,7 +182,7 @@ def _parts(content: dict[str, Any], path: Path) -> tuple[np.ndarray, list[str], 
             return data, clean_names(list(names), path=path), times.astype(np.float64)
     shapes = {key: getattr(value, "shape", type(value).__name__) for key, value in content.items()}
     expected = "preprocessed_eeg_data (picture, repetition, channel, time), ch_names and times of fitting lengths"
-    raise DataError("not a preprocessed file of THINGS-EEG2", path=path, expected=expected, found=shapes)
+    raise DataError("not a preprocessed file of THINGS-EEG2", path=path, expected=expected, found=shapes, fix=_RELEASE)
 
 
 def _single_trials(data: np.ndarray, channels: list[int]) -> np.ndarray:
@@ -207,11 +222,13 @@ def _session(path: Path, subject: str) -> Recording:
     except (KeyError, TypeError, ValueError) as error:
         expected = "raw_eeg_data, ch_names, ch_types, sfreq"
         found = f"{type(error).__name__}: {error}"
-        raise DataError("not a raw file of THINGS-EEG2", path=path, expected=expected, found=found) from error
+        raise DataError(
+            "not a raw file of THINGS-EEG2", path=path, expected=expected, found=found, fix=_RELEASE
+        ) from error
     names = clean_names(names, path=path)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or not len(data) == len(names) == len(kinds):
         found = f"data {getattr(data, 'shape', None)}, {len(names)} names, {len(kinds)} types"
-        raise DataError("data and channels differ", path=path, expected="one row a channel", found=found)
+        raise DataError("data and channels differ", path=path, expected="one row a channel", found=found, fix=_RELEASE)
     raw = mne.io.RawArray(data, mne.create_info(names, rate, kinds), verbose="error")
     if "eeg" in kinds:
         raw.set_montage("easycap-M1", on_missing="ignore", verbose="error")
@@ -222,11 +239,19 @@ def _events(recording: Recording, partition: str, pictures: pd.DataFrame | None)
     import mne
 
     if "stim" not in recording.data.get_channel_types():
-        raise DataError("no trigger channel", path=recording.path, expected="a channel of type stim")
+        raise DataError(
+            "no trigger channel", path=recording.path, expected="a channel of type stim", found="none", fix=_RELEASE
+        )
     codes = mne.find_events(recording.data, "stim", shortest_event=1, initial_event=True, verbose="error")
     codes = codes[codes[:, 2] != _TARGET]
     if not len(codes):
-        raise DataError("no picture was shown", path=recording.path, expected="codes in the trigger channel")
+        raise DataError(
+            "no picture was shown",
+            path=recording.path,
+            expected="codes in the trigger channel",
+            found="none",
+            fix=_RELEASE,
+        )
     assert recording.path is not None
     table = _named(pictures, codes[:, 2], partition, recording.path)
     return table.assign(onset=codes[:, 0] / recording.sfreq, duration=0.0)

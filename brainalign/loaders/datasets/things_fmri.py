@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree, choose, drop_nan, pictures_by_name
 from brainalign.loaders.events import read_table
 from brainalign.specs import DatasetSpec, Name
@@ -57,7 +58,9 @@ def load_things_fmri(
     wanted = choose(roi, rois, what="region") if roi is not None else []
     rows = np.flatnonzero(units[wanted].any(axis=1)) if wanted else np.arange(len(units))
     if not rows.size:
-        raise DataError("no voxel in these regions", path=path, expected="at least one", found=wanted)
+        raise DataError(
+            "no voxel in these regions", path=path, expected="at least one", found=wanted, fix="choose other regions"
+        )
     responses, by = _responses(path, rows, len(table))
     responses, units, history = drop_nan(responses, units.iloc[rows].reset_index(drop=True), nan=nan, path=path)
     ids = list(dict.fromkeys(table["stimulus_id"]))
@@ -128,6 +131,6 @@ def _columns(items: Any, n_trials: int, path: Path) -> tuple[np.ndarray, str]:
     labels = [label.decode() if isinstance(label, bytes) else str(label) for label in items[()]]
     if sorted(labels) != sorted(str(trial) for trial in range(n_trials)):
         raise DataError(
-            "trials of the table are not numbered from 0", path=path, expected="0, 1, ...", found=labels[:5]
+            "trials of the table are not numbered from 0", path=path, expected="0, 1, ...", found=labels[:5], fix=AGAIN
         )
     return np.argsort([int(label) for label in labels]), "label"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, closest
+from brainalign.loaders.damage import absent
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording, check_sidecars, labels_of, read_quietly
@@ -72,7 +73,7 @@ def _matching(root: Path, wanted: dict[str, str]) -> list[Any]:
     from mne_bids import find_matching_paths
 
     if not root.is_dir():
-        raise DataError("no such folder", path=root, expected="a BIDS folder")
+        raise absent(root, "a BIDS folder", kind="folder")
     keywords = {f"{name}s": value for name, value in wanted.items() if name != "subject"}
     paths = find_matching_paths(
         root,
@@ -87,7 +88,13 @@ def _matching(root: Path, wanted: dict[str, str]) -> list[Any]:
     if not paths:
         known = sorted(folder.name[4:] for folder in root.glob("sub-*") if folder.is_dir())
         what = f"no recording of {wanted}.{'' if wanted['subject'] in known else closest(wanted['subject'], known)}"
-        raise DataError(what, path=root, expected="at least one", found=f"subjects {known[:12]}")
+        raise DataError(
+            what,
+            path=root,
+            expected="at least one",
+            found=f"subjects {known[:12]}",
+            fix="name a subject, task, session or run that is there",
+        )
     for name in ("task", "datatype"):
         values = sorted({str(getattr(path, name)) for path in paths})
         if len(values) > 1:
@@ -115,7 +122,9 @@ def _sidecar(root: Path, bids_path: Any, suffix: str, extension: str, *, needed:
     if found is None:
         if needed:
             fix = "add it, or pass events='annotations' or events='stim'"
-            raise DataError(f"no {suffix}{extension}", path=bids_path.fpath, expected="one beside it", fix=fix)
+            raise DataError(
+                f"no {suffix}{extension}", path=bids_path.fpath, expected="one beside it", fix=fix, found="none"
+            )
         return None
     return _inside(root, Path(found))
 

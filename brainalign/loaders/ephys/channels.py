@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording
 from brainalign.loaders.ephys.signals import band_limit, high_gamma_envelope
@@ -54,7 +54,12 @@ class Channels:
             keep = np.flatnonzero(units["name"].isin(self.wanted))
             data, units = data[..., keep, :], units.iloc[keep].reset_index(drop=True)
         if not len(units):
-            raise DataError("no channel is left", expected=self.wanted[:8], fix="look at picks, reference and nan")
+            raise DataError(
+                "no channel is left",
+                expected=self.wanted[:8],
+                fix="look at picks, reference and nan",
+                found="none of them",
+            )
         if not (options.l_freq is options.h_freq is options.notch is None):
             data = band_limit(data, sfreq, l_freq=options.l_freq, h_freq=options.h_freq, notch=options.notch)
         if options.high_gamma is not None:
@@ -82,13 +87,12 @@ def _channel_table(recording: Recording, channel_type: str | None) -> tuple[pd.D
     kinds = data.get_channel_types()
     if channel_type is not None:
         if channel_type not in DATA_TYPES:
-            what = f"unknown channel type '{channel_type}'.{closest(channel_type, DATA_TYPES)}"
-            raise DataError(what, expected=list(DATA_TYPES), found=channel_type)
+            raise unknown("channel type", channel_type, DATA_TYPES)
         kinds = [channel_type if kind == "eeg" else kind for kind in kinds]
     positions = np.array([channel["loc"][:3] for channel in data.info["chs"]], dtype=np.float64).reshape(-1, 3)
     # MNE writes unknown positions as NaN, older files as the origin.
-    unknown = ~np.isfinite(positions).all(axis=1) | (positions == 0).all(axis=1)
-    positions[unknown] = np.nan
+    nowhere = ~np.isfinite(positions).all(axis=1) | (positions == 0).all(axis=1)
+    positions[nowhere] = np.nan
     table = pd.DataFrame(
         {
             "name": clean_names(data.ch_names, path=recording.path),
@@ -97,7 +101,7 @@ def _channel_table(recording: Recording, channel_type: str | None) -> tuple[pd.D
         }
     )
     table[["x", "y", "z"]] = positions
-    return table, "unknown" if unknown.all() else _frame(data, int(np.flatnonzero(~unknown)[0]))
+    return table, "unknown" if nowhere.all() else _frame(data, int(np.flatnonzero(~nowhere)[0]))
 
 
 def _frame(data: Any, channel: int) -> str:
@@ -123,7 +127,13 @@ def _choose(table: pd.DataFrame, picks: str | Sequence[str] | None, *, bads: str
     chosen.update(positions_of_names(names, table["name"].tolist(), path=path))
     if not chosen:
         found = table["type"].value_counts().to_dict()
-        raise DataError("no channel left to read", path=path, expected=f"good channels of {asked}", found=found)
+        raise DataError(
+            "no channel left to read",
+            path=path,
+            expected=f"good channels of {asked}",
+            found=found,
+            fix="choose others with picks, or keep bad ones with bads='keep'",
+        )
     return sorted(chosen)
 
 

@@ -99,7 +99,12 @@ def load_ephys(
 def _events_per_run(events: Any, n_runs: int) -> list[Any]:
     if isinstance(events, list | tuple):
         if len(events) != n_runs or not n_runs:
-            raise DataError("recordings and events differ in number", expected=n_runs, found=len(events))
+            raise DataError(
+                "recordings and events differ in number",
+                expected=n_runs,
+                found=len(events),
+                fix="give a list of events, one for each recording",
+            )
         return list(events)
     from_recording = events is None or (isinstance(events, str) and not Path(events).suffix)
     if n_runs != 1 and not from_recording:
@@ -149,7 +154,13 @@ def _load_continuous(recording: Recording, events: Any, window: Window, options:
 
 def _load_epochs(recording: Recording, events: Any, window: Window, options: EphysOptions) -> _Run:
     if events is not None:
-        raise DataError("epochs bring their own events", path=recording.path, found="events=", fix="leave events out")
+        raise DataError(
+            "epochs bring their own events",
+            path=recording.path,
+            found="events=",
+            fix="leave events out",
+            expected="no events",
+        )
     if not recording.data.preload:  # MNE applies rejection limits only now
         recording = replace(recording, data=recording.data.copy().drop_bad(verbose="error"))
     table = epoch_events(recording, options.event_id)
@@ -186,14 +197,22 @@ def _window_inside(recording: Recording, window: Window) -> np.ndarray:
     first, last = (times[0] if window[0] is None else window[0], times[-1] if window[1] is None else window[1])
     if first < times[0] - slack or last > times[-1] + slack or last < first:
         expected = f"within {times[0]:.3f} to {times[-1]:.3f} s"
-        raise DataError("the window leaves the epochs", path=recording.path, expected=expected, found=(first, last))
+        raise DataError(
+            "the window leaves the epochs",
+            path=recording.path,
+            expected=expected,
+            found=(first, last),
+            fix="choose tmin and tmax within them",
+        )
     return (times >= first - slack) & (times <= last + slack)
 
 
 def _sample_offsets(first: float, last: float, sfreq: float) -> np.ndarray:
     """Samples of the window relative to the event, both ends included."""
     if not first < last:
-        raise DataError("the window is empty", expected="tmin below tmax", found=(first, last))
+        raise DataError(
+            "the window is empty", expected="tmin below tmax", found=(first, last), fix="raise tmax or lower tmin"
+        )
     return np.arange(round(first * sfreq), round(last * sfreq) + 1)
 
 
@@ -220,7 +239,13 @@ def _inside(
     kept = ~over & ~spoilt
     if not kept.any():
         found = f"{int(over.sum())} over the edge, {int(spoilt.sum())} in bad stretches"
-        raise DataError("no trial is left", path=recording.path, expected="at least one", found=found)
+        raise DataError(
+            "no trial is left",
+            path=recording.path,
+            expected="at least one",
+            found=found,
+            fix="shorten tmin and tmax, or pass reject_by_annotation=False",
+        )
     counts = {"trials_over_edge": int(over.sum()), "trials_in_bad_stretches": int((spoilt & ~over).sum())}
     return table[kept].reset_index(drop=True), {name: count for name, count in counts.items() if count}
 
@@ -258,7 +283,12 @@ def _join(runs: list[_Run], options: EphysOptions) -> Trials:
     here = set.intersection(*(set(run.units["name"]) for run in runs))
     names = [name for name in first.units["name"] if name in here]
     if not names:
-        raise DataError("no channel is fit in all runs", found=[run.dropped for run in runs], fix="leave a run out")
+        raise DataError(
+            "no channel is fit in all runs",
+            found=[run.dropped for run in runs],
+            fix="leave a run out",
+            expected="at least one",
+        )
     parts = [_in_order(run, names) for run in runs]
     step: dict[str, Any] = {"step": "load_ephys", **options.record()}
     dropped = [{"run": number, **run.dropped} for number, run in enumerate(runs, start=1) if run.dropped]

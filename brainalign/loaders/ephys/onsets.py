@@ -67,7 +67,12 @@ def _from_codes(recording: Recording, codes: np.ndarray, event_id: Any) -> pd.Da
     """Rows (sample, previous, code) of MNE, whose samples count from `first_samp`."""
     if codes.ndim != 2 or codes.shape[1] != 3 or codes.dtype.kind not in "iu":
         found = f"{codes.dtype} {codes.shape}"
-        raise DataError("not an MNE events array", expected="integers of shape (n_events, 3)", found=found)
+        raise DataError(
+            "not an MNE events array",
+            expected="integers of shape (n_events, 3)",
+            found=found,
+            fix="rows are (sample, 0, code); a table of onsets in seconds will do too",
+        )
     samples = codes[:, 0] - recording.data.first_samp
     outside = (samples < 0) | (samples >= recording.data.n_times)
     if outside.any():

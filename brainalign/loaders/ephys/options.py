@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.ephys.signals import ENVELOPES
 
 __all__ = ["EphysOptions"]
@@ -82,10 +82,14 @@ class EphysOptions:
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                what = f"unknown choice {name}='{value}'.{closest(value, known)}"
-                raise DataError(what, expected=list(known), found=value)
+                raise unknown(name, value, known)
         if self.envelope == "ratio" and self.high_gamma is not None and self.baseline is None:
-            raise DataError("envelope='ratio' divides by a baseline", expected="baseline=(first, last)", found=None)
+            raise DataError(
+                "envelope='ratio' divides by a baseline",
+                expected="baseline=(first, last)",
+                found="no baseline",
+                fix="give baseline, or envelope='log'",
+            )
         if isinstance(self.event_id, str):
             object.__setattr__(self, "event_id", (self.event_id,))
 
@@ -95,7 +99,7 @@ class EphysOptions:
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
-                raise DataError(f"unknown option '{name}'.{closest(name, known)}", expected=known, found=name)
+                raise unknown("option", name, known)
         return cls(**given)
 
     def record(self) -> dict[str, Any]:

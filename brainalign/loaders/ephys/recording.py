@@ -97,7 +97,9 @@ def read_quietly(read: Any, *arguments: Any, path: Path | None = None, **keyword
         except _READ_ERRORS as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             fix = "check that it is a format that mne.io.read_raw reads, and that the file is whole"
-            raise DataError(f"MNE cannot read the recording: {reason}", path=path, fix=fix) from error
+            raise DataError(
+                f"MNE cannot read the recording: {reason}", path=path, fix=fix, expected="a recording", found=reason
+            ) from error
     for warning in caught:
         text = str(warning.message)
         if "Channel names are not unique" in text:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from brainalign.arrays import row_blocks
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
 
 __all__ = ["Resampler", "band_limit", "correct_baseline", "high_gamma_envelope"]
 
@@ -53,9 +53,13 @@ def band_limit(
     for name, value in [("l_freq", l_freq), ("h_freq", h_freq), *(("notch", one) for one in notches)]:
         if value is not None and not 0 < value < sfreq / 2:
             expected = f"between 0 and {sfreq / 2:g} Hz, half the sampling rate"
-            raise DataError(f"{name} is out of range", expected=expected, found=value)
+            raise DataError(
+                f"{name} is out of range", expected=expected, found=value, fix="choose a frequency in that range"
+            )
     if l_freq is not None and h_freq is not None and l_freq >= h_freq:
-        raise DataError("the pass band is empty", expected="l_freq below h_freq", found=(l_freq, h_freq))
+        raise DataError(
+            "the pass band is empty", expected="l_freq below h_freq", found=(l_freq, h_freq), fix="exchange the two"
+        )
     filtered = np.array(data, dtype=np.float64, order="C")
     if notches:
         filtered = notch_filter(filtered, sfreq, notches, copy=False, verbose="warning")
@@ -103,7 +107,7 @@ def high_gamma_envelope(
     low, high = band
     half = min(width, high - low) / 2
     if envelope not in ENVELOPES:
-        raise DataError(f"unknown envelope '{envelope}'", expected=list(ENVELOPES))
+        raise unknown("envelope", envelope, ENVELOPES)
     if not half < low < high or high + half >= sfreq / 2:
         fix = "choose a lower band, or load the recording at its original rate"
         expected = f"a band below {sfreq / 2 - half:g} Hz (half the sampling rate less {half:g} Hz)"
@@ -190,7 +194,12 @@ class Resampler:
         if new_sfreq is None:
             return
         if new_sfreq <= 0:
-            raise DataError("the new sampling rate must be positive", expected="hertz above 0", found=new_sfreq)
+            raise DataError(
+                "the new sampling rate must be positive",
+                expected="hertz above 0",
+                found=new_sfreq,
+                fix="give hertz, or None",
+            )
         lower = min(sfreq, new_sfreq)
         reach = self.LOBES / lower
         self.margin = int(np.ceil(reach * sfreq))

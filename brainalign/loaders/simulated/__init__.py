@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.latents.base import Latents
 from brainalign.loaders.simulated.design import Design, Truth, plan_trials
 from brainalign.loaders.simulated.fmri import SPACE, roi_sizes, simulate_fmri
@@ -66,7 +66,7 @@ def simulate_subject(
     ((120, 50), (8, 30))
     """
     if modality not in MODALITIES:
-        raise DataError(f"unknown modality '{modality}'.{closest(modality, MODALITIES)}", expected=MODALITIES)
+        raise unknown("modality", modality, MODALITIES)
     design = _design(options)
     named = tuple(str(name) for name in latents) if isinstance(latents, Mapping) else None
     sizes = roi_sizes(design, named) if modality == "fmri" else source_sizes(modality, design, named)
@@ -135,14 +135,14 @@ def _design(options: Mapping[str, Any]) -> Design:
     known = [one.name for one in fields(Design)]
     for name in options:
         if name not in known:
-            raise DataError(f"simulate_subject has no option '{name}'.{closest(name, known)}", expected=known)
+            raise unknown("option", name, known)
     return Design(**options)
 
 
 def _check_names(given: Mapping[str, Any], sizes: Mapping[str, int], what: str) -> None:
     for name in given:
         if name not in sizes:
-            raise DataError(f"{what} for an unknown ROI '{name}'.{closest(name, sizes)}", expected=list(sizes))
+            raise unknown("ROI", name, sizes, fix=f"name simulated ROIs in the {what}")
 
 
 def _features(latents: Any, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -150,7 +150,12 @@ def _features(latents: Any, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], 
     given = latents if isinstance(latents, Mapping) else dict.fromkeys(sizes, latents)
     _check_names(given, sizes, "latents")
     if missing := [name for name in sizes if name not in given]:
-        raise DataError(f"no latents for '{missing[0]}'", expected=list(sizes), found=list(given))
+        raise DataError(
+            f"no latents for '{missing[0]}'",
+            expected=list(sizes),
+            found=list(given),
+            fix="give latents of every ROI, or one for all",
+        )
     named = {name: _named_rows(given[name]) for name in sizes}
     ids = next(iter(named.values())).ids
     features, seen = {}, {}
@@ -159,7 +164,12 @@ def _features(latents: Any, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], 
         if key not in seen:
             values = rows.select(ids).flat().astype(np.float64)
             if not np.isfinite(values).all():
-                raise DataError(f"latents of '{name}' are not finite", expected="finite numbers", found="NaN or inf")
+                raise DataError(
+                    f"latents of '{name}' are not finite",
+                    expected="finite numbers",
+                    found="NaN or inf",
+                    fix="leave out the stimuli that have none",
+                )
             seen[key] = values - values.mean(axis=0)
         features[name] = seen[key]
     return ids, features
@@ -170,7 +180,12 @@ def _named_rows(latents: Any) -> Latents:
         return latents
     values = np.asarray(latents, dtype=np.float64)
     if values.ndim < 2 or len(values) < 2:
-        raise DataError("latents need a row a stimulus", expected="(n_stimuli >= 2, n_features)", found=values.shape)
+        raise DataError(
+            "latents need a row a stimulus",
+            expected="(n_stimuli >= 2, n_features)",
+            found=values.shape,
+            fix="stack the latents of the stimuli as rows",
+        )
     return Latents(values, [f"stimulus-{row:04d}" for row in range(len(values))], space="given")
 
 

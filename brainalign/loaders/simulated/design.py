@@ -78,7 +78,12 @@ class Design:
         }
         for rule, holds in rules.items():
             if not holds:
-                raise DataError("a simulated experiment cannot be made like this", expected=rule, found=self)
+                raise DataError(
+                    "a simulated experiment cannot be made like this",
+                    expected=rule,
+                    found=self,
+                    fix="change the options that the rule names",
+                )
 
     @property
     def times(self) -> np.ndarray:
@@ -156,7 +161,12 @@ def plan_trials(ids: Sequence[str], design: Design, *, modality: str, seed: int)
     order = np.random.default_rng(seed_for(seed, "order")).permutation(np.repeat(np.arange(n_stimuli), repetitions))
     n_blocks = design.n_sessions * design.n_runs
     if len(order) < n_blocks:
-        raise DataError("fewer trials than runs", expected=f"at least {n_blocks} trials", found=len(order))
+        raise DataError(
+            "fewer trials than runs",
+            expected=f"at least {n_blocks} trials",
+            found=len(order),
+            fix="more stimuli or repetitions, or fewer runs",
+        )
     block = np.arange(len(order)) * n_blocks // len(order)
     within = np.arange(len(order)) - np.searchsorted(block, block)
     table = pd.DataFrame(

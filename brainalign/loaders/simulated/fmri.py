@@ -38,10 +38,20 @@ def roi_sizes(design: Design, named: tuple[str, ...] | None) -> dict[str, int]:
     """Voxels of each ROI, from the design or from the ROIs that latents were given for."""
     wanted = design.rois if design.rois is not None else named or DEFAULT_ROIS
     if isinstance(wanted, str):
-        raise DataError("rois must be a list of names or {name: voxels}", found=wanted)
+        raise DataError(
+            "rois must be a list of names or {name: voxels}",
+            found=wanted,
+            expected="a list or a mapping",
+            fix="put the name into a list",
+        )
     sizes = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(wanted, N_VOXELS)
     if not sizes or min(sizes.values()) < 1:
-        raise DataError("every simulated ROI needs a voxel", expected="{name: voxels}, 1 or more", found=sizes)
+        raise DataError(
+            "every simulated ROI needs a voxel",
+            expected="{name: voxels}, 1 or more",
+            found=sizes,
+            fix="give each at least one voxel",
+        )
     return {str(name): int(size) for name, size in sizes.items()}
 
 
@@ -102,7 +112,12 @@ def place_voxels(sizes: Mapping[str, int]) -> pd.DataFrame:
     grid = SPACE.units(np.ones(SPACE.shape, dtype=bool))
     places = grid[["x", "y", "z"]].to_numpy()
     if sum(sizes.values()) > len(grid):
-        raise DataError("more voxels than the simulated brain has", expected=f"up to {len(grid)}", found=dict(sizes))
+        raise DataError(
+            "more voxels than the simulated brain has",
+            expected=f"up to {len(grid)}",
+            found=dict(sizes),
+            fix="ask for fewer",
+        )
     free = np.ones(len(grid), dtype=bool)
     rows = []
     for roi, n_units in sizes.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 from brainalign.latents.base import Latents
 from brainalign.loaders.simulated.design import Design, Plan, Truth, seed_for
 from brainalign.loaders.simulated.signals import add_drift, coloured_noise, draw_subspace, standardised
@@ -73,13 +73,20 @@ def source_sizes(modality: str, design: Design, named: tuple[str, ...] | None) -
     wanted = design.rois if design.rois is not None else named or tuple(known)
     if isinstance(wanted, str) or not wanted or (isinstance(wanted, Mapping) and modality == "eeg"):
         form = "a list of sources" if modality == "eeg" else "a list of shafts, or {shaft: contacts}"
-        raise DataError(f"rois of simulated {modality} must be {form}", expected=list(known), found=wanted)
+        raise DataError(
+            f"rois of simulated {modality} must be {form}",
+            expected=list(known),
+            found=wanted,
+            fix="choose among those expected",
+        )
     for name in wanted:
         if name not in known:
-            raise DataError(f"unknown source '{name}'.{closest(name, known)}", expected=list(known), found=name)
+            raise unknown("source", name, known)
     sizes = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(wanted, N_CONTACTS)
     if min(sizes.values()) < 1:
-        raise DataError("every shaft needs a contact", expected="1 or more", found=sizes)
+        raise DataError(
+            "every shaft needs a contact", expected="1 or more", found=sizes, fix="give each at least one contact"
+        )
     return sizes
 
 

@@ -23,6 +23,7 @@ def draw_subspace(features: np.ndarray, roi: str, design: Design, seed: int) -> 
                 f"the direction of '{roi}' does not fit its latents",
                 expected=f"{n_features} numbers, not all 0",
                 found=preferred.shape,
+                fix="give one number per feature of the latents",
             )
         raw[:, 0] = preferred
     basis, triangle = np.linalg.qr(raw)
@@ -37,6 +38,7 @@ def standardised(features: np.ndarray, weights: np.ndarray, *, roi: str) -> np.n
             f"the latents of '{roi}' do not vary along the direction that it prefers",
             expected="latents that differ between stimuli",
             fix="give more stimuli, or another direction",
+            found="no variance",
         )
     return weights / spread
 

@@ -109,14 +109,21 @@ def make_tree(
     """
     spec = DatasetSpec.load(spec) if isinstance(spec, str) else spec
     if spec.loader not in _PLANTS:
-        raise SpecError(f"{spec.id} has no files: {spec.access.how}", expected=sorted(_PLANTS), found=spec.loader)
+        raise SpecError(
+            f"{spec.id} has no files: {spec.access.how}",
+            expected=sorted(_PLANTS),
+            found=spec.loader,
+            fix="choose another data set",
+        )
     small = spec.shrunk(**(sizes or {}))
     if subjects is not None:
         names = [small.subject(name) for name in subjects]
         small = small.shrunk(subjects=names)
     root = Path(root)
     if root.exists() and any(root.iterdir()):
-        raise DataError("folder is not empty", path=root, expected="an empty or new folder", found="files")
+        raise DataError(
+            "folder is not empty", path=root, expected="an empty or new folder", found="files", fix="name a new folder"
+        )
     planting = Planting(small, root, seed=seed, writers=dict(writers or {}))
     _PLANTS[spec.loader](planting)
     return Tree(root, small, planting.truth, tuple(planting.skipped))

@@ -251,7 +251,7 @@ def _events(**columns: Any) -> pd.DataFrame:
         ({"tmax": 50.0, "edges": "drop"}, "no trial is left"),
         ({"baseline": (-0.5, 0.0)}, "baseline"),
         ({"l_frequency": 1.0}, "Did you mean 'l_freq'"),
-        ({"nan": "ignore"}, "nan='ignore'"),
+        ({"nan": "ignore"}, "unknown nan 'ignore'"),
         ({"envelope": "ratio", "high_gamma": (50, 80)}, "baseline"),
         ({"high_gamma": (70, 150)}, "does not fit"),
         ({"channel_type": "segg"}, "Did you mean 'seeg'"),

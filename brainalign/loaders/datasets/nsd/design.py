@@ -12,6 +12,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, read_mat, readable
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree
 from brainalign.loaders.events import read_table
 from brainalign.specs import DatasetSpec, Name
@@ -82,6 +83,7 @@ def _design(spec: DatasetSpec, root: Path, subject: Name) -> tuple[np.ndarray, n
             path=path,
             expected=f"the first {n_shared} columns of subjectim to be sharedix",
             found=f"{len(set(mine[:n_shared].tolist()) - set(shared.tolist()))} others",
+            fix=AGAIN,
         )
     return mine[ordering], ordering < n_shared
 

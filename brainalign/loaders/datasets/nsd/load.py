@@ -130,7 +130,10 @@ def _sessions(spec: DatasetSpec, subject: Name, wanted: int | Sequence[int] | No
     numbers = list(range(1, last + 1)) if isinstance(last, int) else [int(one) for one in last]
     if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(1, n_sessions + 1)):
         raise DataError(
-            f"subject {subject} has no such sessions", expected=f"different ones among 1 to {n_sessions}", found=wanted
+            f"subject {subject} has no such sessions",
+            expected=f"different ones among 1 to {n_sessions}",
+            found=wanted,
+            fix="give a number, or a list of session numbers",
         )
     return numbers
 

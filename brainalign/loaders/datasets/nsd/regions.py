@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError, unknown
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.datasets.shared import agree
 from brainalign.loaders.nifti import check_same_grid, open_nifti, read_volume
 from brainalign.loaders.regions import read_labels
@@ -46,7 +47,13 @@ def nsd_units(
     """
     files = _family_files(spec, root, subject)
     if not files:
-        raise DataError("no regions in this copy", path=root, expected=spec.entry("roi").pattern, found="none")
+        raise DataError(
+            "no regions in this copy",
+            path=root,
+            expected=spec.entry("roi").pattern,
+            found="none",
+            fix="download the folder roi of this subject",
+        )
     reference = open_nifti(next(iter(files.values())))
     families = {}
     for name, path in files.items():
@@ -73,7 +80,13 @@ class _Family:
 
     def __init__(self, name: str, codes: np.ndarray, names: dict[int, str], path: Path) -> None:
         if not np.isfinite(codes).all() or (codes != np.rint(codes)).any():
-            raise DataError("a region file holds values that are no codes", path=path, expected="integers")
+            raise DataError(
+                "a region file holds values that are no codes",
+                path=path,
+                expected="integers",
+                found="others",
+                fix=AGAIN,
+            )
         present = [int(code) for code in np.unique(codes) if code > 0]
         plain = present == [1] and not names
         self.labels = ["", *(names.get(code, name if plain else f"{name}-{code}") for code in present)]
