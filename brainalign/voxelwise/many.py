@@ -164,8 +164,23 @@ def encode_many(
         )
     light = {name: _without_stimuli(one) for name, one in subjects.items()}
     divisions = {name: _division(_opened(one), cv, name, seed) for name, one in light.items()}
+    # What lies in memory is prepared once; what lies in a folder, by the worker that opens it.
+    ready = {
+        (subject, space): _prepared(spaces[space], _opened(light[subject]), model)
+        for subject in light
+        for space in spaces
+        if hasattr(spaces[space], "at")
+    }
     work = [
-        _Work(subject, space, number, light[subject], spaces[space], fold, _seeded(model, seed, subject, space, number))
+        _Work(
+            subject,
+            space,
+            number,
+            light[subject],
+            ready.get((subject, space), spaces[space]),
+            fold,
+            _seeded(model, seed, subject, space, number),
+        )
         for subject in light
         for space in spaces
         for number, fold in enumerate(divisions[subject])
@@ -217,9 +232,10 @@ def _held_out(work: _Work) -> tuple[np.ndarray, np.ndarray]:
     """Rows and predictions of the stimuli that one fold holds out."""
     from brainalign.latents.base import Latents
 
-    trials, row_of = _opened(work.trials), rows_of_stimuli(_opened(work.trials))
-    latents = work.latents if hasattr(work.latents, "at") else Latents.open(work.latents)
-    latents = _rotated(latents.select(row_of)) if type(work.model) is Ridge else latents
+    trials = _opened(work.trials)
+    row_of, latents = rows_of_stimuli(trials), work.latents
+    if not hasattr(latents, "at"):
+        latents = _prepared(Latents.open(latents), trials, work.model)
     tested = list(dict.fromkeys(trials.stimulus_ids[work.fold.test]))
     train = trials.select(work.fold.train)
     if work.fold.by == "contiguous":
@@ -229,6 +245,12 @@ def _held_out(work: _Work) -> tuple[np.ndarray, np.ndarray]:
     else:
         predicted = work.model.fit(latents, train).predict(latents.select(tested))
     return np.array([row_of[one] for one in tested]), predicted
+
+
+def _prepared(latents: Any, trials: Trials, model: Any) -> Any:
+    """Latents of the stimuli shown, for Ridge in no more dimensions than there are stimuli."""
+    shown = latents.select(rows_of_stimuli(trials))
+    return _rotated(shown) if model is None or type(model) is Ridge else shown
 
 
 def _rotated(latents: Any) -> Any:
