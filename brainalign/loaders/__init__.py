@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "load": "brainalign.loaders.registry",
+    "load_bids_ephys": "brainalign.loaders.ephys",
     "load_bids_fmri": "brainalign.loaders.bids",
     "load_ephys": "brainalign.loaders.ephys",
     "load_fmri": "brainalign.loaders.fmri",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, unknown
+from brainalign.loaders.options import Options
 
 __all__ = ["MODELS", "GLMOptions", "block_weights", "glm_weights", "respond", "run_weights", "trial_regressors"]
 
@@ -30,7 +31,7 @@ _FAINT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class GLMOptions:
+class GLMOptions(Options):
     """How a run's time series becomes single-trial responses.
 
     Attributes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,15 +74,6 @@ class FmriOptions(GLMOptions):
         super().__post_init__()
         if self.nan not in POLICIES:
             raise unknown("nan policy", self.nan, POLICIES)
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Self:
-        """From keyword arguments; `DataError` names the closest option for one that does not exist."""
-        known = [one.name for one in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise unknown("option", name, known)
-        return cls(**options)
 
     def by_run(self, events: Any, n_runs: int) -> list[dict[str, Any]]:
         """Events, confounds and entities of each run; `DataError` where there are more or fewer than runs."""

@@ -49,7 +49,7 @@ def load_bci_iv_2a(spec: DatasetSpec, root: Path | None, *, subject: Name, **opt
         When files are missing or not of this data set.
     """
     window = (options.pop("tmin", spec.fact("tmin")), options.pop("tmax", spec.fact("tmax")))
-    chosen = EphysOptions.parse({"picks": "eeg", **options})
+    chosen = EphysOptions.of({"picks": "eeg", **options})
     source = _from_moabb(int(subject)) if root is None else _from_files(spec, root, subject)
     recordings, events = [], []
     for session, run, raw, codes in source:

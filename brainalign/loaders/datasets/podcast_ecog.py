@@ -62,7 +62,7 @@ def load_podcast_ecog(
     words = _words(spec.path(root, "transcript", features=transcript))
     window = (options.pop("tmin", None), options.pop("tmax", None))
     kind = "ecog" if signal == "raw" else None  # EDF knows only EEG
-    chosen = EphysOptions.parse({"edges": "drop", "channel_type": kind, **options})
+    chosen = EphysOptions.of({"edges": "drop", "channel_type": kind, **options})
     without = "desc-" if signal == "prepared" else None
     recording = open_recording(one_file(root, spec.relative(signal, subject=subject), without=without))
     bad = _bad_channels(spec.paths(root, "channels", subject=subject))

@@ -202,7 +202,7 @@ def _load_raw(
 ) -> Trials:
     given = dict(options)
     window = (given.pop("tmin", None), given.pop("tmax", None))
-    chosen = EphysOptions.parse(given)
+    chosen = EphysOptions.of(given)
     recordings, events = [], []
     for path in paths:
         recording = _session(path, f"{number:02d}")

@@ -59,7 +59,7 @@ def load_bids_ephys(
     root = Path(root)
     window = (options.pop("tmin", None), options.pop("tmax", None))
     events = options.pop("events", None)
-    chosen = EphysOptions.parse(options)
+    chosen = EphysOptions.of(options)
     entities = {"subject": subject, "task": task, "session": session, "run": run, "datatype": datatype}
     found = _matching(root, {name: str(value) for name, value in entities.items() if value is not None})
     sources = [events or _sidecar(root, path, "events", ".tsv", needed=True) for path in found]

@@ -90,7 +90,7 @@ def load_ephys(
     """
     several = isinstance(recording, Sequence) and not isinstance(recording, str)
     sources = list(recording) if several else [recording]
-    chosen = EphysOptions.parse(options)
+    chosen = EphysOptions.of(options)
     per_run = _events_per_run(events, len(sources))
     opened = (open_recording(source) for source in sources)
     return load_recordings(opened, per_run, window=(tmin, tmax), options=chosen)

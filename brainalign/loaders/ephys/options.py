@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainalign.errors import DataError, unknown
 from brainalign.loaders.ephys.signals import ENVELOPES
+from brainalign.loaders.options import Options
 
 __all__ = ["EphysOptions"]
 
@@ -23,7 +24,7 @@ _CHOICES = {
 
 
 @dataclass(frozen=True)
-class EphysOptions:
+class EphysOptions(Options):
     """Options of `brainalign.load_ephys`, in the order in which they are applied.
 
     Parameters
@@ -92,15 +93,6 @@ class EphysOptions:
             )
         if isinstance(self.event_id, str):
             object.__setattr__(self, "event_id", (self.event_id,))
-
-    @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> EphysOptions:
-        """Options from keyword arguments; an unknown one is refused with the closest name."""
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise unknown("option", name, known)
-        return cls(**given)
 
     def record(self) -> dict[str, Any]:
         """What was asked for beyond the defaults, as plain data for the history."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def simulate_subject(
     """
     if modality not in MODALITIES:
         raise unknown("modality", modality, MODALITIES)
-    design = _design(options)
+    design = Design.of(options)
     named = tuple(str(name) for name in latents) if isinstance(latents, Mapping) else None
     sizes = roi_sizes(design, named) if modality == "fmri" else source_sizes(modality, design, named)
     _check_names(design.directions, sizes, "directions")
@@ -129,14 +128,6 @@ def load_simulated(
         by_layer = extract(scenes, model, layers=sorted(set(layers.values())), pool="mean")
         driving = {roi: by_layer[layer] for roi, layer in layers.items()}
     return simulate_subject(driving, modality=modality, seed=seed, stimuli=scenes, **options)
-
-
-def _design(options: Mapping[str, Any]) -> Design:
-    known = [one.name for one in fields(Design)]
-    for name in options:
-        if name not in known:
-            raise unknown("option", name, known)
-    return Design(**options)
 
 
 def _check_names(given: Mapping[str, Any], sizes: Mapping[str, int], what: str) -> None:

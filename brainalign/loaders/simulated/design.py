@@ -11,12 +11,13 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
+from brainalign.loaders.options import Options
 
 SECONDS_PER_TRIAL = {"fmri": 4.0, "eeg": 1.5, "seeg": 1.5}
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(Options):
     """Options of `simulate_subject`.
 
     Parameters
