@@ -20,7 +20,7 @@ GRAM_METHODS = ("pearson", "cosine", "spearman", "rho_a", "whitened_cosine")
 
 Gram = Callable[[NDArray], NDArray]
 
-_BLOCK_BYTES = 8 * 2**20
+_BLOCK_BYTES = 4 * 2**20
 
 
 def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) -> Gram:
@@ -50,7 +50,7 @@ def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) 
     if method == "pearson":
         # Weighted means are taken below; without the plain mean they have less to cancel.
         rdms = rdms - rdms.mean(axis=1, keepdims=True)
-    columns = np.concatenate([rdms[first] * rdms[second], *([rdms] if method == "pearson" else [])])
+    columns = _products(rdms, n_subjects, more=rdms if method == "pearson" else None)
     squares = to_square(rdms) if method == "whitened_cosine" else None
     column_of = np.full((len(rdms), len(rdms)), len(columns))
     column_of[first, second] = column_of[second, first] = np.arange(len(first))
@@ -69,6 +69,21 @@ def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) 
         return table
 
     return gram
+
+
+def _products(rdms: NDArray, n_subjects: int, *, more: NDArray | None) -> NDArray[np.float64]:
+    """Products of each subject's RDM with the later ones, squares of the models, then `more` rows; touched once."""
+    n_rdms, n_models = len(rdms), len(rdms) - n_subjects
+    counts = [n_rdms - subject for subject in range(n_subjects)]
+    columns = np.empty((sum(counts) + n_models + (0 if more is None else len(more)), rdms.shape[1]))
+    start = 0
+    for subject, count in enumerate(counts):
+        np.multiply(rdms[subject], rdms[subject:], out=columns[start : start + count])
+        start += count
+    np.multiply(rdms[n_subjects:], rdms[n_subjects:], out=columns[start : start + n_models])
+    if more is not None:
+        columns[start + n_models :] = more
+    return columns
 
 
 def unit_gram(grams: NDArray, method: str) -> NDArray:
@@ -109,10 +124,10 @@ def _weighted_sums(weights: NDArray, columns: NDArray) -> NDArray[np.float64]:
     n_draws, n = weights.shape
     rows = max(1, _BLOCK_BYTES // (8 * n_draws * n))
     buffer = np.empty((n_draws, min(rows * n, columns.shape[1])))
-    sums, done = np.zeros((n_draws, len(columns))), 0
+    sums, product, done = np.zeros((n_draws, len(columns))), np.empty((n_draws, len(columns))), 0
     for first in range(0, n - 1, rows):
         count = _fill_pairs(buffer, weights, first, min(first + rows, n - 1))
-        sums += buffer[:, :count] @ columns[:, done : done + count].T
+        sums += np.matmul(buffer[:, :count], columns[:, done : done + count].T, out=product)
         done += count
     return sums
 
