@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,12 +115,13 @@ def test_scores_equal_a_loop_over_centres(metric, method) -> None:
 def test_results_do_not_depend_on_workers_or_blocks(monkeypatch) -> None:
     trials = volume_trials()
     models = RNG.random((2, 28))
-    monkeypatch.setattr("brainalign.analysis.rsa.searchlight._CENTRES", 40)
+    module = sys.modules[searchlight.__module__]  # the room names the function, not the file
+    monkeypatch.setattr(module, "_CENTRES", 40)
     whole = searchlight(trials, models, radius_mm=4.0)
     spread = searchlight(trials, models, radius_mm=4.0, n_jobs=2)
     for name, values in whole.scores.items():
         np.testing.assert_array_equal(values, spread.scores[name])
-    monkeypatch.setattr("brainalign.analysis.rsa.searchlight._BLOCK_BYTES", 30_000)
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 30_000)
     small = searchlight(trials, models, radius_mm=4.0)
     np.testing.assert_allclose(small.scores["model0"], whole.scores["model0"], atol=1e-12)
 
