@@ -21,7 +21,7 @@ from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
 from brainalign.trials import Trials
-from brainalign.voxelwise import Ridge
+from brainalign.voxelwise import BandedRidge, Ridge
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Case:
 CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
+    "BandedRidge": Case(lambda: BandedRidge(bands=2, n_iter=4), brain_first=False),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
 }

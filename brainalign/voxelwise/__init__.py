@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from brainalign.voxelwise.banded import BandedRidge
 from brainalign.voxelwise.comparison import ModelComparison, compare_models
 from brainalign.voxelwise.delays import Delayer, hrf_delays, split_delays
 from brainalign.voxelwise.inference import PermutationTest, permutation_test, shuffle_test
@@ -17,8 +18,10 @@ from brainalign.voxelwise.receptive_fields import FactorisedReceptiveField
 from brainalign.voxelwise.ridge import Ridge
 from brainalign.voxelwise.scores import UnitScores, score_predictions
 from brainalign.voxelwise.solvers import ridge_coef
+from brainalign.voxelwise.variance import VarianceShares
 
 __all__ = [
+    "BandedRidge",
     "Delayer",
     "FactorisedReceptiveField",
     "ModelComparison",
@@ -29,6 +32,7 @@ __all__ = [
     "RidgePlan",
     "TemporalGeneralisation",
     "UnitScores",
+    "VarianceShares",
     "compare_models",
     "decoding_generalisation",
     "hrf_delays",
