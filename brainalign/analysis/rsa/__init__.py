@@ -4,6 +4,7 @@ from brainalign.analysis.rsa import topology
 from brainalign.analysis.rsa.bootstrap import Resamples, bootstrap_scores
 from brainalign.analysis.rsa.cka import cka
 from brainalign.analysis.rsa.compare import compare
+from brainalign.analysis.rsa.crossvalidated import Folds, evaluate_fitted
 from brainalign.analysis.rsa.dependence import adaptive_dependence
 from brainalign.analysis.rsa.groups import compare_groups
 from brainalign.analysis.rsa.inference import RSAResult, evaluate
@@ -16,6 +17,7 @@ from brainalign.analysis.rsa.searchlight_space import sensor_neighbours, surface
 from brainalign.analysis.rsa.topology import rgdm, rgtm
 
 __all__ = [
+    "Folds",
     "RSAResult",
     "Resamples",
     "SearchlightResult",
@@ -26,6 +28,7 @@ __all__ = [
     "compare_groups",
     "complete_conditions",
     "evaluate",
+    "evaluate_fitted",
     "from_square",
     "identify_regions",
     "n_conditions",
