@@ -28,6 +28,7 @@ def rdm_case(metric: str, quick: bool) -> dict[str, Side]:
     n, p, n_runs = (100, 500, 4) if quick else (1000, 5000, 4)
     n_runs = n_runs if metric == "crossnobis" else 1
     X = np.random.default_rng(0).normal(size=(n * n_runs, p))
+    X = np.abs(X) if metric == "poisson" else X
     condition, run = np.tile(np.arange(n), n_runs), np.repeat(np.arange(n_runs), n)
 
     def ours() -> np.ndarray:
@@ -76,7 +77,8 @@ def compare_case(method: str, quick: bool) -> dict[str, Side]:
     """One RDM against 100, 200 conditions."""
     n_pairs = 190 if quick else 19900
     rdms = np.random.default_rng(0).random((101, n_pairs))
-    names = {"rho_a": "rho-a", "kendall_b": "tau-b", "whitened_cosine": "cosine_cov", "pearson": "corr"}
+    names = {"rho_a": "rho-a", "kendall_a": "tau-a", "kendall_b": "tau-b", "pearson": "corr"}
+    names |= {"whitened_cosine": "cosine_cov", "whitened_pearson": "corr_cov"}
 
     def ours() -> np.ndarray:
         from brainalign.analysis import rsa
@@ -121,7 +123,17 @@ CASES: dict[str, Callable[[bool], dict[str, Side]]] = {
     "noise precision": shrinkage_case,
     **{
         f"compare {m}": (lambda quick, m=m: compare_case(m, quick))
-        for m in ("cosine", "spearman", "rho_a", "kendall_b", "whitened_cosine")
+        for m in (
+            "cosine",
+            "pearson",
+            "spearman",
+            "rho_a",
+            "kendall_a",
+            "kendall_b",
+            "whitened_cosine",
+            "whitened_pearson",
+            "bures",
+        )
     },
     **{f"bootstrap {m}": (lambda quick, m=m: bootstrap_case(m, quick)) for m in ("cosine", "pearson", "spearman")},
 }
