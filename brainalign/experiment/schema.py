@@ -20,6 +20,7 @@ __all__ = [
     "Experiment",
     "Regress",
     "Rsa",
+    "Variance",
     "ZeroShot",
     "load_experiment",
 ]
@@ -163,6 +164,14 @@ class Encoding(_Delayed):
     meshes: dict[Literal["left", "right"], str] = Field(default_factory=dict)
 
 
+class Variance(_Delayed):
+    """Several feature spaces in one banded ridge model: how the explained variance divides between them."""
+
+    kind: Literal["variance"]
+    latents: list[str] = Field(min_length=1)
+    n_candidates: int = Field(default=30, ge=1)
+
+
 class Regress(_Delayed):
     """Brain to numbers: columns of the trials table, such as velocity, from the responses around each row."""
 
@@ -191,7 +200,9 @@ class Evoked(_Analysis):
 
 
 Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
-Analysis = Annotated[Decode | Encode | Encoding | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")]
+Analysis = Annotated[
+    Decode | Encode | Encoding | Variance | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")
+]
 
 
 class Experiment(_Record):

@@ -140,6 +140,23 @@ def test_units_that_lead_are_found_at_negative_delays_alone(do):
     assert "contiguous folds, 5 rows between" in made.scores["a/all units/first"].protocol
 
 
+def test_variance_goes_to_the_space_that_drives_each_area(do):
+    variance = {"kind": "variance", "name": "shares", "latents": ["first", "second"], "n_splits": 5, "n_draws": 200}
+    made = do(planted.two_areas(), variance)
+    for area, right, wrong in (("A", "first", "second"), ("B", "second", "first")):
+        own, other, all_of_it = (made.scores[f"shares/{area}/{name}"] for name in (right, wrong, "together"))
+        assert own.low > 0.5 and abs(other.value) < 0.05
+        assert own.value + other.value == pytest.approx(all_of_it.value)
+    maps = {path.name.removesuffix(".nii.gz") for path in (made.folder / "maps" / "shares").iterdir()}
+    assert maps == {"share_first", "share_second", "r2"}
+
+
+def test_of_a_shuffled_copy_no_variance_is_explained(do):
+    variance = {"kind": "variance", "name": "shares", "latents": ["first", "second"], "n_splits": 5, "n_draws": 200}
+    made = do(planted.shuffled(planted.two_areas()), variance)
+    assert all(score.value < 0.03 for score in made.scores.values())
+
+
 def test_columns_are_read_back_from_responses_that_came_before(do):
     analysis = {"kind": "regress", **STRETCHES, "columns": ["f0", "s0"], "delays": [0, 1, 2, 3], "name": "back"}
     made = do(planted.continuous(), analysis)

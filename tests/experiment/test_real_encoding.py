@@ -54,4 +54,7 @@ def test_movement_and_motor_cortex_both_ways(do):
     assert scores["tuning/M1/explained"].value > 0.8
     each = [scores[f"tuning/M1/{name}"] for name in ("position", "velocity", "acceleration", "speed")]
     assert all(score.low > 0.1 for score in each)
-    assert scores["together/M1/all"].low > max(score.high for score in each)
+    shares = [scores[f"together/M1/{name}"].value for name in ("position", "velocity", "acceleration", "speed")]
+    assert sum(shares) == pytest.approx(scores["together/M1/together"].value)
+    best_alone = np.load(made.folder / "steps" / "tuning" / "r2.npy").mean(axis=1).max()
+    assert scores["together/M1/together"].low > best_alone
