@@ -195,7 +195,7 @@ def compare_models(
     low, high = np.full(len(difference), np.nan), np.full(len(difference), np.nan)
     for columns in row_blocks(len(difference), _column_bytes(weights, signs), budget=BLOCK_BYTES):
         true, one, other = (values[:, columns] for values in (measured, *guesses))
-        tally.add(columns, slice(None), np.abs(_swapped(true, one, other, signs)).T)
+        tally.add(columns, slice(None), np.abs(_swapped(true, one, other, signs)))
         low[columns], high[columns] = percentile_interval(drawn_r(true, one, weights) - drawn_r(true, other, weights))
     low[np.isnan(difference)] = high[np.isnan(difference)] = np.nan
     shape = first.r.shape

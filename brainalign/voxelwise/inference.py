@@ -85,7 +85,7 @@ class NullTally:
     Examples
     --------
     >>> tally = NullTally(np.array([0.9, 0.1]), 3)
-    >>> tally.add(slice(0, 2), slice(0, 3), np.array([[0.0, 0.2, 0.1], [0.0, 0.3, 0.0]]))
+    >>> tally.add(slice(0, 2), slice(0, 3), np.array([[0.0, 0.0], [0.2, 0.3], [0.1, 0.0]]))
     >>> test = tally.result((2,))
     >>> test.p.tolist(), test.p_max.tolist()
     ([0.25, 0.5], [0.25, 0.75])
@@ -97,12 +97,12 @@ class NullTally:
         self.maxima = np.full(n_permutations, -np.inf)
 
     def add(self, units: slice, orders: slice, null: np.ndarray) -> None:
-        """Take in null values (n_units, n_orders) of some units and some orders."""
+        """Take in null values (n_orders, n_units) of some units under some orders."""
         observed = self.observed[units]
-        self.counts[units] += np.count_nonzero(null >= observed[:, None] - _SLACK, axis=1)
+        self.counts[units] += (null >= observed - _SLACK).sum(axis=0)
         tested = ~np.isnan(observed)
         if tested.any():
-            highest = (null if tested.all() else null[tested]).max(axis=0)
+            highest = (null if tested.all() else null[:, tested]).max(axis=1)
             np.maximum(self.maxima[orders], highest, out=self.maxima[orders])
 
     def result(self, shape: tuple[int, ...], *, statistic: np.ndarray | None = None) -> PermutationTest:
@@ -288,7 +288,7 @@ def _shuffle(pair: Pair, observed: np.ndarray, orders: np.ndarray, chunk: int = 
             null = irfft(product.sum(axis=1) if chunk > 1 else product[:, 0], n_chunks)
             null = null[:, int(number == 0) :]  # the first of all orders is the true one
             start, stop = stop, stop + null.shape[1]
-            tally.add(columns, slice(start, stop), null)
+            tally.add(columns, slice(start, stop), null.T)
     return tally
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TemporalGeneralisation", "decoding_generalisation", "temporal_generalisation"]
 
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +108,14 @@ def temporal_generalisation(
             unit_rows(one[:, columns]).reshape(-1, n_times, scores.n_stimuli)
             for one in (scores.predicted, scores.measured)
         )
-        values[some] = guess @ true.swapaxes(1, 2)
+        by_stimulus = np.ascontiguousarray(true.swapaxes(1, 2))  # a shuffle then copies whole rows
+        values[some] = guess @ by_stimulus
         values[some][~guess.any(axis=2)] = np.nan
         values[some].swapaxes(1, 2)[~true.any(axis=2)] = np.nan
         entries = slice(columns.start * n_times, columns.stop * n_times)
         for number, order in enumerate(orders):
-            null = guess @ true[:, :, order].swapaxes(1, 2)
-            tally.add(entries, slice(number, number + 1), null.reshape(-1, 1))
+            null = guess @ np.take(by_stimulus, order, axis=1)
+            tally.add(entries, slice(number, number + 1), null.reshape(1, -1))
     ceiling = correlation_ceiling(scores.ceiling)
     return _result(values, tally, ceiling, trials, n_stimuli=scores.n_stimuli)
 
@@ -176,7 +177,7 @@ def decoding_generalisation(
         values[time] = np.trace(agreement, axis1=1, axis2=2)
         for some in row_blocks(n_permutations, 8 * n_times * n_stimuli, budget=BLOCK_BYTES):
             null = agreement[:, np.arange(n_stimuli), orders[some]].sum(axis=2)
-            tally.add(slice(time * n_times, (time + 1) * n_times), some, null)
+            tally.add(slice(time * n_times, (time + 1) * n_times), some, null.T)
     return _result(values, tally, None, test, n_stimuli=n_stimuli)
 
 
