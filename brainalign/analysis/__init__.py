@@ -1,6 +1,6 @@
-"""Analyses of aligned data: decoding, and the geometry of representations (`rsa`)."""
+"""Analyses of aligned data: decoding, geometries (`rsa`), relative representations and concepts (`factorisation`)."""
 
-from brainalign.analysis import rsa
+from brainalign.analysis import factorisation, relative, rsa
 from brainalign.analysis.decoding import (
     DecodingResult,
     TimeDecodingResult,
@@ -9,4 +9,13 @@ from brainalign.analysis.decoding import (
     zero_shot_decode,
 )
 
-__all__ = ["DecodingResult", "TimeDecodingResult", "decode", "decode_over_time", "rsa", "zero_shot_decode"]
+__all__ = [
+    "DecodingResult",
+    "TimeDecodingResult",
+    "decode",
+    "decode_over_time",
+    "factorisation",
+    "relative",
+    "rsa",
+    "zero_shot_decode",
+]

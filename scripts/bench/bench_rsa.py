@@ -28,7 +28,6 @@ def rdm_case(metric: str, quick: bool) -> dict[str, Side]:
     n, p, n_runs = (100, 500, 4) if quick else (1000, 5000, 4)
     n_runs = n_runs if metric == "crossnobis" else 1
     X = np.random.default_rng(0).normal(size=(n * n_runs, p))
-    X = np.abs(X) if metric == "poisson" else X
     condition, run = np.tile(np.arange(n), n_runs), np.repeat(np.arange(n_runs), n)
 
     def ours() -> np.ndarray:
