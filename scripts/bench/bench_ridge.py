@@ -16,6 +16,8 @@ from _harness import Arrays, Case, Side, main
 
 ALPHAS = np.logspace(0, 6, 10)
 N_FOLDS = 5
+N_PREDICTED = 100
+"""Samples predicted, with more features than samples, where neither side forms coefficients."""
 
 
 def make(n_samples: int, n_features: int, n_targets: int, *, dtype: str = "float32") -> Callable[[bool], Arrays]:
@@ -51,13 +53,16 @@ def ours(cv: Any, alphas: Any = ALPHAS, **options: Any) -> Side:
 
         def fit(data: Arrays) -> Arrays:
             model = Ridge(alphas, cv, **options).fit(data["X"], data["Y"])
-            return {"coef": model.coef_, "alphas": model.best_alphas_, "scores": model.cv_scores_}
+            made = {"alphas": model.best_alphas_, "scores": model.cv_scores_}
+            kept = options.get("keep_coef", True)
+            return made | ({"coef": model.coef_} if kept else {"predicted": model.predict(data["X"][:N_PREDICTED])})
 
         return warmed(fit)
 
     searched = isinstance(alphas, tuple)
     n_alphas = "" if alphas is ALPHAS else " search" if searched else f" {len(alphas)} alphas"
-    return Side(" ".join(["Ridge" + n_alphas, *map(str, options.values())]), prepare)
+    how = {"keep_coef": "dual", "scoring_dtype": "bfloat16"}
+    return Side(" ".join(["Ridge" + n_alphas, *(how[option] for option in options)]), prepare)
 
 
 def himalaya(backend: str, *, kernel: bool = False, batch: int | None = None) -> Side:
@@ -76,8 +81,8 @@ def himalaya(backend: str, *, kernel: bool = False, batch: int | None = None) ->
             estimator = KernelRidgeCV if kernel else RidgeCV
             model = estimator(alphas=ALPHAS, cv=N_FOLDS, fit_intercept=True, solver_params=params)
             model.fit(data["X"], data["Y"])
-            coef = model.get_primal_coef(data["X"]) if kernel else model.coef_
-            made = {"coef": coef, "alphas": model.best_alphas_, "scores": model.cv_scores_}
+            made = {"alphas": model.best_alphas_, "scores": model.cv_scores_}
+            made |= {"predicted": model.predict(data["X"][:N_PREDICTED])} if kernel else {"coef": model.coef_}
             return {name: np.asarray(value) for name, value in made.items()}
 
         return warmed(fit)
@@ -107,27 +112,27 @@ def floor(n_folds: int) -> Side:
     def prepare() -> Callable[[Arrays], Arrays]:
         def products(data: Arrays) -> Arrays:
             X, Y = data["X"], data["Y"]
-            n_samples, rank = len(X), min(X.shape)
-            wide = X.shape[1] > n_samples
+            wide = X.shape[1] > len(X)
             double = X.astype(np.float64)
-            gram = double @ double.T if wide else double.T @ double
+            gram = double @ double.T if wide else double.T @ double  # numpy takes half the products: it is symmetric
             vectors = np.linalg.eigh(gram)[1]
             left = vectors.astype(X.dtype) if wide else (double @ vectors).astype(X.dtype)
-            rotation, square = vectors.astype(X.dtype), np.linalg.eigh(gram)[1]
-            for _ in range(n_folds - 1):
-                np.linalg.eigh(gram)
+            n_kept = len(X) * (n_folds - 1) // n_folds if n_folds else 0
+            inner = gram[:n_kept, :n_kept] if wide else gram  # wide: the training samples are the fewer
+            square = [np.linalg.eigh(inner)[1] for _ in range(n_folds)]
             for start in range(0, Y.shape[1], 1000):
                 block = np.ascontiguousarray(Y[:, start : start + 1000])
                 product = left.T @ block
-                for _ in range(n_folds):
-                    rotation @ product
-                    rotated = (rotation @ product).astype(np.float64)
-                    square @ rotated
+                for fold in square:
+                    single = fold.astype(X.dtype)
+                    rotated = single @ (block[:n_kept] if wide else product)
+                    _ = single[:, n_kept - len(X) :] @ block[n_kept:] if wide else single @ product
+                    fold @ rotated.astype(np.float64)
                 if not n_folds:
                     for _ in ALPHAS:
                         left @ product
-                _ = X.T @ (left @ product) if wide else rotation @ product
-            return {"rank": np.array(rank)}
+                _ = (left if wide else vectors.astype(X.dtype)) @ product
+            return {"rank": np.array(len(gram))}
 
         return products
 
@@ -135,9 +140,10 @@ def floor(n_folds: int) -> Side:
 
 
 def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
-    """Largest difference of scores, and of coefficients where the penalties agree."""
+    """Largest difference of scores, and of coefficients or predictions where the penalties agree."""
     same = np.isclose(np.log(mine["alphas"]), np.log(theirs["alphas"]), atol=1e-3)
-    differences = [np.abs(mine["coef"][:, same] - theirs["coef"][:, same]).max(initial=0.0)]
+    made = "coef" if "coef" in mine else "predicted"
+    differences = [np.abs(mine[made][:, same] - theirs[made][:, same]).max(initial=0.0)]
     if "scores" in theirs:
         differences.append(np.abs(mine["scores"] - theirs["scores"]).max())
     return {"max_abs_diff": max(map(float, differences)), "same_alphas": float(same.mean())}
@@ -154,7 +160,14 @@ HIMALAYA = himalaya("torch", batch=2000), himalaya("numpy", batch=2000)
 CASES = [
     Case("kfold", TABLE, ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
     Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), HIMALAYA[0], compare, floor(N_FOLDS)),
-    Case("wide", make(1000, 20000, 5000), ours(N_FOLDS), himalaya("numpy", kernel=True), compare, floor(N_FOLDS)),
+    Case(
+        "wide",
+        make(1000, 20000, 5000),
+        ours(N_FOLDS, keep_coef=False),
+        (himalaya("torch", kernel=True), himalaya("numpy", kernel=True)),
+        compare,
+        floor(N_FOLDS),
+    ),
     Case("loo", SMALLER, ours("loo"), sklearn_loo(), compare, floor(0)),
     Case(
         "float64",
@@ -172,13 +185,9 @@ CASES = [
         compare_scores,
         floor(N_FOLDS),
     ),
-    Case(
-        "bfloat16",
-        SMALLER,
-        ours(N_FOLDS, scoring_dtype="bfloat16"),
-        ours(N_FOLDS),
-        compare_scores,
-        floor(N_FOLDS),
+    *(
+        Case(name, SMALLER, ours(cv, scoring_dtype="bfloat16"), ours(cv), compare_scores, floor(n_folds))
+        for name, cv, n_folds in (("bfloat16", N_FOLDS, N_FOLDS), ("bfloat16-loo", "loo", 0))
     ),
 ]
 
