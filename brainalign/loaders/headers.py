@@ -19,6 +19,7 @@ import numpy as np
 from brainalign.errors import DataError
 from brainalign.loaders.containers import find_dataset, open_hdf5
 from brainalign.loaders.damage import AGAIN, absent, damaged, wrong_size
+from brainalign.loaders.mgh import map_mgh
 from brainalign.loaders.nifti import open_nifti
 from brainalign.loaders.recordings import check_recording_file
 
@@ -82,6 +83,11 @@ def read_contents(path: str | Path, kind: str, *, keys: Sequence[str] = (), deep
 def _nifti(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
     image = open_nifti(path, max_bytes=sys.maxsize, verify=deep)
     return {"": Content(tuple(int(n) for n in image.shape), image.get_data_dtype().name)}
+
+
+def _mgh(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
+    values = map_mgh(path)
+    return {"": Content(values.shape, values.dtype.name)}
 
 
 def _npy_header(stream: IO[bytes]) -> Content:
@@ -240,7 +246,7 @@ def _other(path: Path, expected: str, found: Any) -> DataError:
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str], bool], dict[str, Content]]] = {
-    "nifti": _nifti, "npy": _npy, "npy_dict": _npy_dict, "npz": _npz, "hdf5": _hdf5, "mat": _mat,
+    "nifti": _nifti, "mgh": _mgh, "npy": _npy, "npy_dict": _npy_dict, "npz": _npz, "hdf5": _hdf5, "mat": _mat,
     "csv": _table, "tsv": _table, "text": _text, "json": _json, "image": _image,
     "folder": _folder, "ctf": _folder, "pickle": _opaque,
     "fif": partial(_recording, suffix=".fif"), "edf": partial(_recording, suffix=".edf"),

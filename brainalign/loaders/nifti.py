@@ -141,8 +141,10 @@ def read_volume(image: Any) -> np.ndarray:
     return np.asarray(image.dataobj, dtype=np.float64).reshape(shape[:3])
 
 
-def check_same_grid(image: Any, reference: Any, *, what: str = "mask", tolerance_mm: float = 1e-3) -> None:
-    """Require two images to have the same shape (of one volume) and the same affine.
+def check_same_grid(
+    image: Any, reference: Any, *, what: str = "mask", tolerance_mm: float = 1e-3, fix: str | None = None
+) -> None:
+    """Require two images (or an image and a `VolumeSpace`) to have the same shape (of one volume) and affine.
 
     Raises
     ------
@@ -151,7 +153,7 @@ def check_same_grid(image: Any, reference: Any, *, what: str = "mask", tolerance
     """
     path, other = _path_of(image), _path_of(reference) or "the data"
     shape, expected = tuple(image.shape[:3]), tuple(reference.shape[:3])
-    fix = f"resample the {what} onto the grid of {other} (resample=True does so for masks and atlases)"
+    fix = fix or f"resample the {what} onto the grid of {other} (resample=True does so for masks and atlases)"
     if shape != expected:
         raise DataError(f"{what} and data differ in shape", path=path, expected=expected, found=shape, fix=fix)
     affine, wanted = np.asarray(image.affine), np.asarray(reference.affine)

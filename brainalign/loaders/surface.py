@@ -15,11 +15,11 @@ from brainalign.errors import DataError, unknown
 from brainalign.loaders.regions import choose_rois
 from brainalign.loaders.runs import FmriOptions, Run, trials_from_runs
 from brainalign.loaders.sidecars import agreed_tr, read_confounds, read_json
-from brainalign.loaders.surface_files import read_series, read_vertex_labels, series_header
+from brainalign.loaders.surface_files import read_series, read_vertex_labels, series_header, wrong_vertices
 from brainalign.spaces import SurfaceSpace
 from brainalign.trials import Trials
 
-__all__ = ["load_surface"]
+__all__ = ["load_surface", "read_hemispheres", "vertex_units"]
 
 _HEMISPHERES = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
 
@@ -61,7 +61,7 @@ def load_surface(
     files = _by_hemisphere(data, "data")
     n_runs = len(next(iter(files.values())))
     space = SurfaceSpace({hemi: series_header(paths[0], given.max_bytes)[0] for hemi, paths in files.items()})
-    units = _units(space, _by_hemisphere(labels, "labels") if labels else {})
+    units = vertex_units(space, _by_hemisphere(labels, "labels") if labels else {})
     keep = np.ones(len(units), dtype=bool)
     if given.roi is not None:
         if "roi" not in units:
@@ -74,7 +74,7 @@ def load_surface(
         n_volumes, tr = _volumes_and_tr(paths, space, model, given)
         runs.append(
             Run(
-                read=partial(_read, paths, keep),
+                read=partial(read_hemispheres, paths, space, keep),
                 n_volumes=n_volumes,
                 events=about["events"],
                 tr=tr,
@@ -104,7 +104,8 @@ def _by_hemisphere(given: Mapping[str, Any], what: str) -> dict[str, list[Path]]
     return dict(sorted(files.items()))
 
 
-def _units(space: SurfaceSpace, labels: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+def vertex_units(space: SurfaceSpace, labels: Mapping[str, Sequence[Path]] | None = None) -> pd.DataFrame:
+    """Units table of all vertices, left before right: name (``left-12``), hemi, vertex and, with labels, roi."""
     tables = []
     for hemi, n_vertices in space.n_vertices.items():
         vertex = np.arange(n_vertices)
@@ -130,10 +131,7 @@ def _volumes_and_tr(
     for hemi, path in paths.items():
         n_vertices, counts[hemi], times[hemi] = series_header(path, options.max_bytes)
         if n_vertices != space.n_vertices[hemi]:
-            raise DataError(
-                "runs differ in vertices", path=path, expected=space.n_vertices[hemi], found=n_vertices,
-                fix="bring all runs onto the same surface",
-            )  # fmt: skip
+            raise wrong_vertices(path, space.n_vertices[hemi], n_vertices, what="runs")
     first = next(iter(paths.values()))
     if len(set(counts.values())) != 1:
         raise DataError(
@@ -168,6 +166,8 @@ def _sidecar_tr(path: Path) -> float | None:
     return value
 
 
-def _read(paths: Mapping[str, Path], keep: np.ndarray) -> np.ndarray:
-    """Volumes by kept vertices of all hemispheres."""
-    return np.concatenate([read_series(path) for path in paths.values()], axis=1)[:, keep]
+def read_hemispheres(paths: Mapping[str, Path], space: SurfaceSpace, keep: np.ndarray) -> np.ndarray:
+    """Volumes by kept vertices of all hemispheres, float32; `keep` marks the rows of `vertex_units`."""
+    stops = np.cumsum([space.n_vertices[hemi] for hemi in paths])
+    halves = np.split(keep, stops[:-1])
+    return np.concatenate([read_series(path, half) for path, half in zip(paths.values(), halves, strict=True)], axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import struct
 import zlib
@@ -14,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.loaders.damage import AGAIN, absent, wrong_size
+from brainalign.loaders.damage import AGAIN, absent
+from brainalign.loaders.mgh import map_mgh, mgh_header
 from brainalign.loaders.nifti import memory_budget
 from brainalign.loaders.regions import NO_ROI
 
-__all__ = ["read_series", "read_vertex_labels", "series_header"]
+__all__ = ["read_series", "read_vertex_labels", "series_header", "wrong_vertices"]
 
-_MGH_HEADER_BYTES, _MGH_FOOTER_BYTES = 284, 20
 _FAULTS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, struct.error)
 
 
@@ -49,8 +48,8 @@ def series_header(path: str | PathLike[str], max_bytes: int | None = None) -> tu
             )
         tr = None
     else:
-        shape, tr, _ = _mgh_header(path)
-        n_vertices, n_volumes = prod(shape[:3]), prod(shape[3:])
+        header = mgh_header(path)
+        n_vertices, n_volumes, tr = header.n_vertices, header.n_volumes, header.tr
     limit = memory_budget() if max_bytes is None else max_bytes
     if n_vertices * n_volumes * 4 > limit:
         raise DataError(
@@ -63,8 +62,14 @@ def series_header(path: str | PathLike[str], max_bytes: int | None = None) -> tu
     return n_vertices, n_volumes, tr
 
 
-def read_series(path: str | PathLike[str]) -> np.ndarray:
+def read_series(path: str | PathLike[str], keep: np.ndarray | None = None) -> np.ndarray:
     """Values of a surface file, float32 (n_volumes, n_vertices).
+
+    Parameters
+    ----------
+    path : path-like
+    keep : ndarray of bool, shape (n_vertices,), optional
+        Vertices to read; of an ``.mgh`` nothing else comes into memory.
 
     Raises
     ------
@@ -77,12 +82,25 @@ def read_series(path: str | PathLike[str]) -> np.ndarray:
         arrays = [np.asarray(one.data, dtype=np.float32) for one in _gifti(path).darrays]
         values = np.concatenate([array.reshape(len(array), -1).T for array in arrays])
     else:
-        values = _mgh_values(path).reshape(n_vertices, n_volumes, order="F").T
+        values = map_mgh(path)
     if values.shape != (n_volumes, n_vertices):
         raise DataError(
             "content and header differ", path=path, expected=(n_volumes, n_vertices), found=values.shape, fix=AGAIN
         )
-    return np.ascontiguousarray(values)
+    if keep is None:
+        return np.ascontiguousarray(values, dtype=np.float32)
+    if keep.shape != (n_vertices,):
+        raise wrong_vertices(path, len(keep), n_vertices)
+    chosen = np.empty((n_volumes, int(keep.sum())), dtype=np.float32)
+    for number, volume in enumerate(values):
+        chosen[number] = volume[keep]
+    return chosen
+
+
+def wrong_vertices(path: str | PathLike[str], expected: int, found: int, *, what: str = "files") -> DataError:
+    """The error for a file of another surface."""
+    fix = "take the files of one surface"
+    return DataError(f"{what} differ in vertices", path=path, expected=expected, found=found, fix=fix)
 
 
 def read_vertex_labels(path: str | PathLike[str], n_vertices: int) -> np.ndarray:
@@ -98,10 +116,7 @@ def read_vertex_labels(path: str | PathLike[str], n_vertices: int) -> np.ndarray
     path = _existing(Path(path))
     keys, names = _annotation(path) if path.suffix == ".annot" else _gifti_labels(path)
     if len(keys) != n_vertices:
-        raise DataError(
-            "labels and data differ in vertices", path=path, expected=n_vertices, found=len(keys),
-            fix="take the labels of the surface that the data lie on",
-        )  # fmt: skip
+        raise wrong_vertices(path, n_vertices, len(keys), what="labels and data")
     unknown = sorted(set(keys.tolist()) - set(names))
     if unknown:
         raise DataError(
@@ -196,50 +211,6 @@ def _annotation(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     except (*_FAULTS, MemoryError, ZeroDivisionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     return np.asarray(keys, dtype=int), {-1: "???"} | {code: name.decode() for code, name in enumerate(names)}
-
-
-def _mgh_header(path: Path) -> tuple[tuple[int, ...], float | None, int]:
-    """Shape, TR in seconds and bytes of the values."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        image = nibabel.MGHImage.from_filename(path)
-    except (*_FAULTS, ImageFileError, HeaderDataError, zlib.error) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    shape = tuple(int(size) for size in image.shape)
-    if len(shape) < 3 or min(shape) < 1 or prod(shape[1:3]) != 1:
-        raise DataError(
-            "not a surface series",
-            path=path,
-            expected="(n_vertices, 1, 1, n_volumes)",
-            found=shape,
-            fix="give the series sampled to the surface",
-        )
-    # FreeSurfer writes milliseconds; 0 and 1 stand for "unknown".
-    milliseconds = float(image.header.get_zooms()[3]) if len(shape) == 4 else 0.0
-    tr = round(milliseconds / 1000, 6) if milliseconds > 1 else None
-    return shape, tr, prod(shape) * image.header.get_data_dtype().itemsize
-
-
-def _mgh_values(path: Path) -> np.ndarray:
-    import nibabel
-
-    # The footer holds the TR; a file without it was cut, as every writer in use adds it.
-    n_bytes = _MGH_HEADER_BYTES + _mgh_header(path)[2] + _MGH_FOOTER_BYTES
-    open_file = gzip.open if path.suffix == ".mgz" else open
-    try:
-        with open_file(path, "rb") as stream:
-            content = stream.read(n_bytes)
-            while stream.read(1 << 20):  # tags may follow; at the end gzip compares its checksum
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if len(content) != n_bytes:
-        raise wrong_size(path, n_bytes, len(content))
-    image = nibabel.MGHImage.from_bytes(content)
-    return np.asarray(image.dataobj, dtype=np.float32).ravel(order="F")
 
 
 def _damaged(path: Path, found: str) -> DataError:

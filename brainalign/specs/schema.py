@@ -16,7 +16,7 @@ Confidence = Literal["verified", "paper", "unverified"]
 Modality = Literal["fmri", "eeg", "meg", "ieeg", "spikes", "simulated"]
 FileFormat = Literal[
     "nifti", "hdf5", "mat", "npy", "npz", "npy_dict", "pickle", "csv", "tsv", "text", "json", "fif", "edf", "gdf",
-    "brainvision", "ctf", "image", "folder",
+    "brainvision", "ctf", "image", "mgh", "folder",
 ]  # fmt: skip
 LoaderKind = Literal[
     "nsd", "bold5000", "things_fmri", "things_eeg2", "things_meg", "kay2008", "haxby", "miyawaki2008", "fmri",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -172,6 +173,19 @@ class TestFiles:
         with pytest.raises(DataError) as caught:
             read_series(path)
         assert caught.value.path == path
+
+    @pytest.mark.parametrize("kind", ["mgh", "mgz"])
+    def test_the_footer_of_four_numbers_that_matlab_writes(self, tmp_path, kind):
+        values = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+        path = save_mgh(tmp_path / "a.mgh", values, TR)
+        content = path.read_bytes()[:-4]
+        path = path.with_suffix(f".{kind}")
+        path.write_bytes(content if kind == "mgh" else gzip.compress(content))
+        np.testing.assert_array_equal(read_series(path), values)
+        keep = np.arange(7) % 3 == 0
+        np.testing.assert_array_equal(read_series(path, keep), values[:, keep])
+        with pytest.raises(DataError, match="differ in vertices"):
+            read_series(path, keep[1:])
 
     @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
     @pytest.mark.parametrize("save_labels", [save_gifti_labels, save_annot])

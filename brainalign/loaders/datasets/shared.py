@@ -13,10 +13,11 @@ import pandas as pd
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, unknown
 from brainalign.loaders.damage import AGAIN, absent, damaged
+from brainalign.loaders.events import events_from_labels
 from brainalign.specs import find_inside
 
 __all__ = [
-    "agree", "block_means", "choose", "drop_nan", "one_file", "pictures_by_name", "read_lines",
+    "agree", "block_means", "choose", "drop_nan", "dropped", "nan_units", "one_file", "pictures_by_name", "read_lines",
     "standard_run",
 ]  # fmt: skip
 
@@ -130,11 +131,9 @@ def block_means(
     for run in dict.fromkeys(run_of.tolist()):
         here = np.flatnonzero(run_of == run)
         scaled = standard_run(series[here])
-        starts = np.flatnonzero(np.r_[True, names[here][1:] != names[here][:-1]])
-        for start, stop in zip(starts, np.r_[starts[1:], len(here)], strict=True):
-            block = scaled[start + lag : stop + lag]
-            label = names[here][start]
-            if label != rest and len(block):
+        for start, length, label in events_from_labels(names[here], tr=1, rest=rest).itertuples(index=False):
+            block = scaled[start + lag : start + length + lag]
+            if len(block):
                 means.append(block.mean(axis=0))
                 rows.append({"label": label, "run": str(run), "onset": float(start * tr), "n_volumes": len(block)})
     if not rows:
@@ -170,22 +169,33 @@ def drop_nan(
     DataError
         When there are such units and the policy is "raise", when no unit is left, or the policy is unknown.
     """
+    bad = nan_units(responses, units["name"], nan=nan, path=path)
+    if not bad.any():
+        return responses, units, []
+    return responses[:, ~bad], units[~bad], dropped(bad)
+
+
+def nan_units(responses: np.ndarray, names: pd.Series, *, nan: str, path: Any) -> np.ndarray:
+    """Which units are NaN in any trial, (n_units,) of bool; raises as `drop_nan` does."""
     if nan not in ("raise", "drop"):
         raise unknown("nan policy", nan, ["raise", "drop"])
     bad = np.zeros(responses.shape[1], dtype=bool)
     for rows in row_blocks(len(responses), responses.shape[1] * 4):
         bad |= ~np.isfinite(responses[rows]).all(axis=0)
-    if not bad.any():
-        return responses, units, []
-    if nan == "raise" or bad.all():
+    if bad.all() or (bad.any() and nan == "raise"):
         raise DataError(
-            f"{int(bad.sum())} of {len(bad)} voxels are NaN in some trials",
+            f"{int(bad.sum())} of {len(bad)} units are NaN in some trials",
             path=path,
             expected="finite responses",
-            found=f"first {units['name'][bad].head(5).tolist()}",
-            fix="nan='drop' leaves these voxels out",
+            found=f"first {names[bad].head(5).tolist()}",
+            fix="nan='drop' leaves these units out",
         )
-    return responses[:, ~bad], units[~bad], [{"step": "drop units", "why": "NaN in some trials", "n": int(bad.sum())}]
+    return bad
+
+
+def dropped(bad: np.ndarray) -> list[dict[str, Any]]:
+    """The step to record, where there were such units."""
+    return [{"step": "drop units", "why": "NaN in some trials", "n": int(bad.sum())}] if bad.any() else []
 
 
 def pictures_by_name(folder: str | PathLike[str], names: Sequence[str], *, stems: bool = False) -> dict[str, Path]:

@@ -26,7 +26,8 @@ def plant_nsd(plan: Planting) -> None:
 
     Truth: ``image[subject]`` (n_sessions * trials_per_session,) 0-based rows of imgBrick in trial order;
     ``shared`` 0-based rows of the shared images; ``mask[subject]`` (x, y, z) nsdgeneral; ``areas[subject]``;
-    ``ncsnr[subject]`` (x, y, z).
+    ``ncsnr[subject]`` (x, y, z). On fsaverage, left before right: ``weights["surface", subject]``, codes of
+    ``streams`` (2 * n_vertices,), and rows that are ``missing`` in one session.
     """
     n_stimuli, per_subject, n_shared = (plan.fact(name) for name in ("n_stimuli", "images_per_subject", "n_shared"))
     features, rng, size = plan.features(n_stimuli), plan.rng("design"), plan.fact("image_size")
@@ -47,8 +48,33 @@ def plant_nsd(plan: Planting) -> None:
     table = {"cocoId": 1000 + np.arange(n_stimuli), "cocoSplit": "train2017", "nsdId": np.arange(n_stimuli)}
     plan.write("stimulus_table", pd.DataFrame({**table, "shared1000": np.isin(np.arange(n_stimuli), shared)}))
     plan.truth |= {"shared": shared, "image": {}, "mask": {}, "areas": {}, "ncsnr": {}}
+    codes = plan.rng("streams").integers(-1, 8, 2 * plan.fact("n_fsaverage_vertices"))
+    plan.truth |= {"streams": codes, "missing": [3, 1 + len(codes) // 2]}
+    for family, values in (("streams", codes), ("nsdgeneral", np.where(codes > 0, 1, codes))):
+        _halves(plan, "roi_fsaverage", values[None].astype(np.int32), surface_roi=family)
     for subject in plan.spec.subjects:
-        _nsd_subject(plan, subject, features, images[int(subject) - 1][ordering])
+        image = images[int(subject) - 1][ordering]
+        _nsd_subject(plan, subject, features, image)
+        _nsd_surface(plan, subject, features, image)
+
+
+def _halves(plan: Planting, name: str, values: np.ndarray, **where: Any) -> None:
+    """Write (n_maps, 2 * n_vertices) as one file a hemisphere."""
+    for hemisphere, half in zip(plan.spec.values("hemisphere"), np.split(values, 2, axis=1), strict=True):
+        plan.write(name, half, hemisphere=hemisphere, **where)
+
+
+def _nsd_surface(plan: Planting, subject: int | str, features: np.ndarray, image: np.ndarray) -> None:
+    n_trials, n_vertices = plan.fact("trials_per_session"), 2 * plan.fact("n_fsaverage_vertices")
+    weights = plan.rng("surface", subject).standard_normal((n_vertices, plan.n_features))
+    plan.truth["weights"]["surface", subject] = weights
+    where: dict[str, Any] = {"subject": subject, "beta_version": plan.spec.values("beta_version")[0]}
+    for number, session in enumerate(plan.spec.values("session", subject)):
+        trials = image[number * n_trials : (number + 1) * n_trials]
+        betas = plan.respond(features[trials], weights, "surface", subject, session)
+        betas[:, plan.truth["missing"][number % 2]] = np.nan
+        _halves(plan, "betas_fsaverage", betas, session=session, **where)
+    _halves(plan, "ncsnr_fsaverage", np.linalg.norm(weights, axis=1)[None] / plan.noise, **where)
 
 
 def _nsd_subject(plan: Planting, subject: int | str, features: np.ndarray, image: np.ndarray) -> None:

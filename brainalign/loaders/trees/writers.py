@@ -29,6 +29,16 @@ def write_nifti(path: Path, content: dict[str, Any]) -> None:
     nibabel.save(image, path)
 
 
+def write_mgh(path: Path, content: dict[str, Any]) -> None:
+    """Values per vertex, (n_volumes, n_vertices)."""
+    import nibabel
+
+    values = np.asarray(content[""])
+    values = values.astype(np.float32) if values.dtype == np.float64 else values
+    volumes = values.T[:, None, None]  # a single one loses its axis, as nibabel wants it
+    nibabel.save(nibabel.MGHImage(volumes if len(values) > 1 else volumes[..., 0], np.eye(4)), path)
+
+
 def write_hdf5(path: Path, content: dict[str, Any]) -> None:
     """Datasets by key. ``content["@matlab"]`` true writes the 512 bytes that make it a MATLAB 7.3 file;
     ``content["@chunks"]`` is the chunk shape of the first dataset."""
@@ -146,7 +156,7 @@ def write_brainvision(path: Path, content: dict[str, Any]) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Any], None]] = {
-    "nifti": write_nifti, "hdf5": write_hdf5, "mat": write_mat, "npy": write_npy, "npz": write_npz,
+    "nifti": write_nifti, "mgh": write_mgh, "hdf5": write_hdf5, "mat": write_mat, "npy": write_npy, "npz": write_npz,
     "csv": write_csv, "tsv": write_csv, "text": write_text, "json": write_json, "image": write_image,
     "fif": write_fif, "edf": write_edf, "brainvision": write_brainvision,
 }  # fmt: skip

@@ -73,7 +73,7 @@ def test_masks_and_nan(tree, root):
         return data
 
     change_betas(files[1], spoil)
-    with pytest.raises(DataError, match=r"(?s)1 of 209 voxels are NaN.*nan='drop'"):
+    with pytest.raises(DataError, match=r"(?s)1 of 209 units are NaN.*nan='drop'"):
         load(tree.spec, root=root, subject="CSI1")
     dropped = load(tree.spec, root=root, subject="CSI1", nan="drop")
     assert dropped.n_units == 208 and dropped.history[0]["n"] == 1

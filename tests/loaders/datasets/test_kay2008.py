@@ -39,7 +39,7 @@ def test_planted_responses_come_back(tree, subject):
 
 
 def test_nan_needs_a_policy(tree):
-    with pytest.raises(DataError, match=r"(?s)2 of 30 voxels are NaN.*EstimatedResponses.*nan='drop'"):
+    with pytest.raises(DataError, match=r"(?s)2 of 30 units are NaN.*EstimatedResponses.*nan='drop'"):
         load(tree.spec, root=tree.root, subject=1)
 
 

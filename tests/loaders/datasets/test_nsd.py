@@ -189,7 +189,7 @@ def test_cache_streams_and_opens_again(copy, tree, monkeypatch):
     assert half.responses.dtype == np.float16
     np.testing.assert_allclose(half.responses, wanted, rtol=1e-3)
     with monkeypatch.context() as patch:
-        patch.setattr(nsd_load, "read_betas", lambda *_, **__: pytest.fail("read again"))
+        patch.setattr(nsd_load, "read_session", lambda *_, **__: pytest.fail("read again"))
         assert np.array_equal(load(spec, root=root, subject=SUBJECT, cache="float32").responses, wanted)
     betas = path("betas_hdf5", session=2)
     content = rewrite_hdf5(betas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -11,61 +12,72 @@ from typing import Any
 import numpy as np
 
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.datasets.nsd.regions import Region, hemispheres
 from brainalign.loaders.datasets.shared import agree
-from brainalign.loaders.nifti import open_nifti, read_voxels
+from brainalign.loaders.mgh import mgh_header
+from brainalign.loaders.nifti import check_same_grid, open_nifti, read_voxels
+from brainalign.loaders.surface import read_hemispheres
+from brainalign.spaces import SurfaceSpace
 from brainalign.specs import DatasetSpec, Name, resolve_inside
 
-__all__ = ["beta_file", "read_betas", "read_hdf5_voxels"]
+__all__ = ["Session", "find_session", "read_hdf5_voxels", "read_session"]
 
 _BUDGET = 64 * 2**20
 _FEW_VOXELS = 8
+_NOT_AS_STATED = "betas are not what the spec says"
+_ONE_RELEASE = "take regions and betas of one release; its HDF5 betas carry no affine"
 
 
-def beta_file(spec: DatasetSpec, root: Path, **entities: Name) -> tuple[str, Path] | None:
-    """Kind and path of a session's betas: HDF5, else ``.nii``, else ``.nii.gz``; None when there are none."""
-    hdf5 = spec.path(root, "betas_hdf5", **entities)
-    packed = spec.path(root, "betas_nifti", **entities)
+@dataclass(frozen=True)
+class Session:
+    """Betas of one session: the file entry of the spec that describes them, and where they lie."""
+
+    kind: str
+    files: dict[str, Path]
+
+
+def find_session(spec: DatasetSpec, root: Path, *, space: Name, **entities: Name) -> Session | None:
+    """Betas of a session: both hemispheres, or HDF5, else ``.nii``, else ``.nii.gz``; None when there are none."""
+    if space == "fsaverage":
+        sides = hemispheres(spec, root, "betas_fsaverage", **entities)
+        return Session("betas_fsaverage", sides) if all(path.is_file() for path in sides.values()) else None
+    hdf5, packed = (spec.path(root, kind, space=space, **entities) for kind in ("betas_hdf5", "betas_nifti"))
     plain = packed.with_suffix("")
     resolve_inside(root, str(plain.relative_to(root)))
     for kind, path in (("betas_hdf5", hdf5), ("betas_nifti", plain), ("betas_nifti", packed)):
         if path.is_file():
-            return kind, path
+            return Session(kind, {"volume": path})
     return None
 
 
-def read_betas(spec: DatasetSpec, kind: str, path: Path, mask: np.ndarray, *, subject: Name) -> np.ndarray:
-    """Betas of one session inside a mask, in the unit that the spec names.
-
-    Parameters
-    ----------
-    spec : DatasetSpec
-    kind : {"betas_hdf5", "betas_nifti"}
-        File entry of the spec: its shape, dtype and scale.
-    path : Path
-    mask : ndarray of bool, shape (x, y, z)
-    subject : str or int
-
-    Returns
-    -------
-    ndarray of float32, shape (n_trials, n_voxels)
-        Voxels in the order of ``np.argwhere(mask)``.
+def read_session(spec: DatasetSpec, session: Session, region: Region, *, subject: Name) -> np.ndarray:
+    """Betas of one session inside a region, float32 (n_trials, n_units), in the unit that the spec names.
 
     Raises
     ------
     DataError
-        When the file is damaged, or not of the shape and dtype that the spec states.
+        When a file is damaged, not of the shape and dtype that the spec states, or on another grid than the region.
     """
-    entry = spec.entry(kind)
-    shape, dtype, scale = spec.shape_of(entry, subject), str(entry.dtype), entry.scale or 1.0
-    if kind == "betas_hdf5":
-        betas = read_hdf5_voxels(path, str(entry.key), mask, shape=shape, dtype=dtype)
-        betas /= np.float32(scale)
-        return betas
-    image = open_nifti(path, verify=False)
-    found = {"shape": tuple(image.shape), "dtype": image.get_data_dtype().name}
-    agree("betas are not what the spec says", path=path, expected={"shape": shape, "dtype": dtype}, found=found)
-    betas = read_voxels(image, mask)
-    betas /= np.float32(scale)
+    entry = spec.entry(session.kind)
+    stated, dtype = spec.shape_of(entry, subject), str(entry.dtype)
+    expected = {"shape": stated, "dtype": dtype}
+    if isinstance(region.space, SurfaceSpace):
+        for path in session.files.values():
+            header = mgh_header(path)
+            shape = (header.n_volumes, header.n_vertices)
+            agree(_NOT_AS_STATED, path=path, expected=expected, found={"shape": shape, "dtype": header.dtype.name})
+        betas = read_hemispheres(session.files, region.space, region.mask)
+    elif session.kind == "betas_hdf5":
+        betas = read_hdf5_voxels(session.files["volume"], str(entry.key), region.mask, shape=stated, dtype=dtype)
+    else:
+        path = session.files["volume"]
+        image = open_nifti(path, verify=False)
+        found = {"shape": tuple(image.shape), "dtype": image.get_data_dtype().name}
+        agree(_NOT_AS_STATED, path=path, expected=expected, found=found)
+        check_same_grid(image, region.space, what="betas", fix=_ONE_RELEASE)
+        betas = read_voxels(image, region.mask)
+    if entry.scale is not None:
+        betas /= np.float32(entry.scale)
     return betas
 
 
@@ -81,7 +93,7 @@ def read_hdf5_voxels(
     with open_hdf5(path) as file:
         data = hdf5_dataset(file, key, path)
         found = {"shape": data.shape, "dtype": data.dtype.name}
-        agree("betas are not what the spec says", path=path, expected={"shape": shape, "dtype": dtype}, found=found)
+        agree(_NOT_AS_STATED, path=path, expected={"shape": shape, "dtype": dtype}, found=found)
         values = np.empty((data.shape[0], int(mask.sum())), dtype=np.float32)
         # Position in the result of each voxel, laid out as the file lies.
         position = np.full(mask.shape, -1)
