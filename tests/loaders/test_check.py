@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
+from typer.testing import CliRunner
 
+from brainalign.cli import app
 from brainalign.errors import DataError, SpecError
 from brainalign.loaders.check import CheckResult, check_dataset
 from brainalign.loaders.headers import read_contents
@@ -24,7 +26,8 @@ from tests.conftest import real_data
 from tests.loaders.pickled import write_npy_dict
 
 ON_DISK = [name for name in list_specs() if name != "simulated"]
-REAL = {"haxby_slice": "haxby2001", **{name: name for name in ("digits69", "images92", "meg_sample", "ieeg_bids")}}
+REAL = {name: name for name in ("digits69", "images92", "meg_sample", "ieeg_bids", "spikes_reaching")}
+REAL |= {"haxby_slice": "haxby2001"}
 BINARY = (".nii.gz", ".hdf5", ".h5", ".mat", ".npy", ".npz", ".fif", ".edf", ".eeg", ".jpg", ".json")
 
 
@@ -69,6 +72,8 @@ def test_the_real_recordings_are_as_their_specs_say(name):
     result = check_dataset(DatasetSpec.load(name), real_data(REAL[name]))
     assert result.ok, result.summary()
     assert all(row.status == "ok" for row in result.rows)
+    told = CliRunner().invoke(app, ["check", name, str(real_data(REAL[name]))])
+    assert told.exit_code == 0 and told.output.rstrip().endswith("complete")
 
 
 @pytest.mark.parametrize("name", ON_DISK)

@@ -6,6 +6,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import brainalign.loaders
@@ -14,6 +15,8 @@ from brainalign.loaders import registry
 from brainalign.loaders.registry import data_root, load
 from brainalign.loaders.trees import make_tree
 from brainalign.specs import DatasetSpec, list_specs
+from tests.conftest import real_data
+from tests.loaders.pickled import write_npy_dict
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +78,23 @@ def test_an_empty_folder_is_one_error_that_names_a_file(name, tmp_path):
     with pytest.raises(DataError) as caught:
         load(name, root=tmp_path)
     assert str(tmp_path) in str(caught.value.path)
+
+
+# Voxels that are NaN, as in the released file, want a policy.
+ASKED_FOR = {"kay2008": {"nan": "drop"}}
+
+
+@pytest.mark.parametrize("name", [name for name in list_specs() if name != "simulated"])
+def test_every_tree_loads_with_the_defaults(name, tmp_path):
+    tree = make_tree(name, tmp_path / name, writers={"npy_dict": write_npy_dict})
+    loaded = load(tree.spec, root=tree.root, **ASKED_FOR.get(name, {}))
+    assert loaded.info["dataset"] == name and loaded.info["modality"] == tree.spec.modality
+    if name != "images92":
+        assert np.isfinite(loaded.responses).all()
+        assert set(loaded.trials["subject"].astype(str)) <= {str(tree.spec.subjects[0]), f"{tree.spec.subjects[0]:0>2}"}
+
+
+@pytest.mark.parametrize(("name", "n_trials", "n_units"), [("meg_sample", 30, 366), ("ieeg_bids", 61, 50)])
+def test_real_recordings_load_with_the_defaults(name, n_trials, n_units):
+    trials = load(name, root=real_data(name))
+    assert trials.shape[:2] == (n_trials, n_units) and np.isfinite(trials.responses).all()

@@ -13,7 +13,7 @@ from brainalign.trials import Trials
 
 __all__ = ["load_bids_recording", "load_recording"]
 
-_DEFAULTS = ("tmin", "tmax", "edges", "channel_type")
+_DEFAULTS = ("tmin", "tmax", "edges")
 """Options for which the spec may state the value that suits the recording."""
 
 
