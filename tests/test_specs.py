@@ -348,3 +348,11 @@ def test_placeholders_are_plain_names():
     for text in ("{}", "{a.b}", "{a[0]}", "{a:>10}", "{_a}", "{a!s}"):
         with pytest.raises(ValueError, match="plain name"):
             placeholders(text)
+
+
+def test_subjects_by_any_of_their_names() -> None:
+    spec = DatasetSpec.load("things_meg")
+    assert [spec.subject(name) for name in (3, "3", "sub-03", "sub-BIGMEG3", "P3", "S3")] == [3] * 6
+    for hostile in ("../1", "one", "sub-1/../2", ""):
+        with pytest.raises(SpecError, match="no subject"):
+            spec.subject(hostile)

@@ -54,6 +54,10 @@ class BandedRidge(Ridge):
     seed : int
     device : {"cpu", "auto", "cuda", ...}
         "cpu" computes with numpy, a GPU with torch.
+    scoring_dtype : {"auto", "bfloat16", None}
+        For R² with fewer samples than features, screen by predictions formed in bfloat16 (torch), and score again
+        in full precision those that could win: the choice and its score stay the same. "auto" does so for large
+        problems in float32 where the processor has instructions for it.
 
     Attributes
     ----------
@@ -102,6 +106,7 @@ class BandedRidge(Ridge):
         scoring: str = "r2",
         seed: int = 0,
         device: str = "cpu",
+        scoring_dtype: str | None = "auto",
     ) -> None:
         self.alphas = alphas
         self.cv = cv
@@ -113,6 +118,7 @@ class BandedRidge(Ridge):
         self.scoring = scoring
         self.seed = seed
         self.device = device
+        self.scoring_dtype = scoring_dtype
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> BandedRidge:  # type: ignore[override]  # no sample weights
         """Choose weights and penalties, and fit.
@@ -135,7 +141,8 @@ class BandedRidge(Ridge):
         """
         self._check_parameters()
         plan, targets, folds = self._plan(X, y, groups)
-        choice = plan.search(targets, self._candidates(plan.n_bands), scoring=self.scoring)
+        weights = self._candidates(plan.n_bands)
+        choice = plan.search(targets, weights, scoring=self.scoring, scoring_dtype=self.scoring_dtype)
         if self.search == "gradient" and plan.n_bands > 1:
             choice, coef = self._refine(plan, folds, targets, choice)
         else:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
-from brainalign.voxelwise.heldout import Moments
+from brainalign.voxelwise.banded_scores import FoldTargets, exact_scores, screened_scores
 from brainalign.voxelwise.plan import Folds
 from brainalign.voxelwise.solvers import column_means, eigh_without_null
 
@@ -48,6 +49,8 @@ class KernelForm:
     folds : tuple of (train, test, excluded, tested)
         Rows; `excluded` are those not in train, and ``excluded[tested]`` are the test rows (None: just these).
     centred : bool
+    in_half : bool
+        Form predictions in bfloat16 first, see `brainalign.voxelwise.banded_scores`.
     """
 
     design: Any
@@ -57,6 +60,7 @@ class KernelForm:
     largest: np.ndarray
     folds: tuple[Rows, ...]
     centred: bool
+    in_half: bool = False
 
     @classmethod
     def of(cls, X: Any, bands: tuple[slice, ...], folds: Folds, *, centred: bool, dtype: str) -> KernelForm:
@@ -104,9 +108,9 @@ class KernelForm:
         item = 4 if self.dtype == "float32" else 8
         return max(1, 2 * BLOCK_BYTES // (item * len(self.design) ** 2))
 
-    def prepare(self, block: Any) -> tuple[Any, list[tuple[Any, Any]]]:
-        """Targets of all samples, and of the training and test samples of each fold."""
-        return block, [(block[train], block[test]) for train, test, _, _ in self.folds]
+    def prepare(self, block: Any) -> KernelTargets:
+        """Targets, whose folds are taken when they are first asked for."""
+        return KernelTargets(block, self)
 
     def factor(self, weights: np.ndarray, alphas: np.ndarray) -> list[list[Any]]:
         """Matrices that predict the test samples of each fold from its training samples, [fold][alpha]."""
@@ -134,35 +138,41 @@ class KernelForm:
             solved = _spd_solve(rows[:, excluded], -rows[:, train])
             yield cast(solved if tested is None else solved[tested], self.dtype)
 
-    def moments(self, factor: list[list[Any]], prepared: Any, alphas: np.ndarray) -> Iterator[Moments]:
-        """Sums over the held-out samples of each fold at every penalty."""
-        xp = namespace(self.design)
-        for (known, true), predictors in zip(prepared[1], factor, strict=True):
-            sums: list[list[Any]] = [[], []]
-            for predictor in predictors:
-                made = predictor @ known
-                sums[0].append(xp.einsum("ij,ij->j", made, made))
-                sums[1].append(xp.einsum("ij,ij->j", made, true))
-            whole = xp.stack([predictor.sum(0) for predictor in predictors]) @ known
-            pred_sum, pred_sq, cross = (to_numpy(cast(one, "float64")) for one in (whole, *map(xp.stack, sums)))
-            true = to_numpy(cast(true, "float64"))
-            offset, y_sum, y_sq = np.zeros(true.shape[1]), true.sum(0), (true * true).sum(0)
-            yield Moments(len(true), offset, pred_sum, pred_sq, cross, y_sum, y_sq)
+    def scores(
+        self, factor: list[list[Any]], prepared: KernelTargets, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
+    ) -> np.ndarray:
+        """Mean score over folds, (n_alphas, n_targets); with `in_half` rough where it is below `to_beat` or another."""
+        if self.in_half:
+            return screened_scores(factor, prepared.folds, to_beat=to_beat)
+        return exact_scores(factor, prepared.folds, scoring=scoring)
 
-    def refit(self, prepared: Any, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    def refit(self, prepared: KernelTargets, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""
-        block = cast(prepared[0], "float64")
-        dual = block * 0.0
+        block, dual = cast(prepared.block, "float64"), prepared.block * 0.0
         for columns in same_columns(weights):
             weight = weights[:, columns[0]]
             gram, largest = self.weighted(weight), float(weight @ self.largest)
             for own in same_columns(alphas[None, columns]):
-                dual[:, columns[own]] = _solved(gram, float(alphas[columns[own[0]]]), largest, block[:, columns[own]])
+                solved = _solved(gram, float(alphas[columns[own[0]]]), largest, block[:, columns[own]])
+                dual[:, columns[own]] = cast(solved, self.dtype)
         parts = [
-            self.design[:, band].T @ cast(dual * to_like(weights[number], dual), self.dtype)
+            self.design[:, band].T @ (dual * cast(to_like(weights[number], dual), self.dtype))
             for number, band in enumerate(self.bands)
         ]
         return np.concatenate([to_numpy(part) for part in parts])
+
+
+class KernelTargets:
+    """A block of targets about their mean, and its rows of each fold."""
+
+    def __init__(self, block: Any, form: KernelForm) -> None:
+        self.block, self._form = block, form
+
+    @cached_property
+    def folds(self) -> list[FoldTargets]:
+        """What predictions are made from and compared with."""
+        in_half = self._form.in_half
+        return [FoldTargets.of(self.block, train, test, in_half=in_half) for train, test, _, _ in self._form.folds]
 
 
 def _rows(n_samples: int, train: np.ndarray, test: np.ndarray) -> Rows:

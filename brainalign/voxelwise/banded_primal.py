@@ -7,7 +7,6 @@ a candidate costs an eigenproblem per fold, and rotations of these products.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ import numpy as np
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
 from brainalign.voxelwise.banded_kernel import same_columns
 from brainalign.voxelwise.factors import FoldFactor, _norm_kernels
-from brainalign.voxelwise.heldout import Moments, fold_moments
-from brainalign.voxelwise.plan import Folds
+from brainalign.voxelwise.heldout import fold_moments
+from brainalign.voxelwise.plan import Folds, _nan_mean
 from brainalign.voxelwise.solvers import Decomposition, decompose, eigh_without_null
 
 __all__ = ["BandAxes", "PrimalForm"]
@@ -187,12 +186,14 @@ class PrimalForm:
             near=near,
         )
 
-    def moments(self, factor: list[FoldFactor], prepared: Any, alphas: np.ndarray) -> Iterator[Moments]:
-        """Sums over the held-out samples of each fold at every penalty."""
+    def scores(
+        self, factor: list[FoldFactor], prepared: Any, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
+    ) -> np.ndarray:
+        """Mean score over folds, (n_alphas, n_targets); `to_beat` is not read, as no prediction is formed."""
         block, held, kept, _ = prepared
         grid = to_like(alphas, self.design)
-        for fold, part, rest in zip(factor, held, kept, strict=True):
-            yield fold_moments(fold, block, part, rest, grid)
+        parts = zip(factor, held, kept, strict=True)
+        return _nan_mean([fold_moments(fold, block, out, rest, grid).score(scoring) for fold, out, rest in parts])
 
     def refit(self, prepared: Any, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""

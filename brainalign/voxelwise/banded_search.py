@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from brainalign.parallel import progress, spawn_seeds
 from brainalign.voxelwise.backend import to_numpy
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_primal import PrimalForm
+from brainalign.voxelwise.banded_scores import is_screened
 from brainalign.voxelwise.fits import RidgeFit
-from brainalign.voxelwise.plan import SCORINGS, Folds, _check_folds, _nan_mean
+from brainalign.voxelwise.plan import SCORINGS, Folds, _check_folds
 from brainalign.voxelwise.solvers import auto_alphas, check_alphas
 from brainalign.voxelwise.targets import Targets, _mean_and_constant
 
@@ -197,6 +198,7 @@ class BandedPlan:
         weights: np.ndarray,
         *,
         scoring: str = "r2",
+        scoring_dtype: str | None = None,
         description: str | None = None,
     ) -> Choice:
         """Score every candidate at every penalty, and choose for each target.
@@ -206,6 +208,10 @@ class BandedPlan:
         Y : array (n_samples, n_targets), or what `targets` made of it
         weights : array (n_candidates, n_bands)
         scoring : {"r2", "correlation"}
+        scoring_dtype : {"auto", "bfloat16", None}
+            Form predictions in bfloat16 (torch) first, and again in full precision where they could win: the choice
+            stays the same, and `by_candidate` is rough for what lost. "auto" does so where it is the faster way. Only
+            for R² and with fewer samples than features; otherwise no prediction is formed.
         description : str, optional
             Label of the progress bar.
         """
@@ -213,14 +219,20 @@ class BandedPlan:
             raise DataError(f"no scoring {scoring!r}", expected="'r2' or 'correlation'")
         weights = check_weights(weights, self.n_bands)
         targets = Y if isinstance(Y, PreparedTargets) else self.targets(Y)
+        form = self.form
+        if isinstance(form, KernelForm):
+            work = 2.0 * len(form.design) ** 2 * len(targets.mean) * len(weights) * len(self.alphas)
+            form = replace(form, in_half=scoring == "r2" and is_screened(scoring_dtype, form.design, work))
+            targets = replace(targets, form=form, _kept=[])
         best = np.full((len(weights), len(targets.constant)), -np.inf)
         where = np.full(best.shape, self.alphas.argmax())
         for row, weight in enumerate(progress(weights, description=description)):
-            for part in row_blocks(len(self.alphas), 1, budget=self.form.at_once()):
+            for part in row_blocks(len(self.alphas), 1, budget=form.at_once()):
                 grid = self.alphas[part]
-                factor = self.form.factor(weight, grid)
+                factor = form.factor(weight, grid)
                 for columns, prepared in targets:
-                    scores = _nan_mean([one.score(scoring) for one in self.form.moments(factor, prepared, grid)])
+                    ahead = best[:, columns].max(axis=0)
+                    scores = form.scores(factor, prepared, grid, scoring=scoring, to_beat=ahead)
                     _keep_best(best[row, columns], where[row, columns], scores, part.start)
         best[:, targets.constant] = np.nan
         return choose(weights, best, self.alphas[where])

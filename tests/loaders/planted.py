@@ -23,3 +23,13 @@ def assert_planted(trials: Trials, clean: Mapping[str, np.ndarray], *, noise: fl
 def copy_with(path, change):
     """Rewrite a text file through a function of its lines."""
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+def weights_found(features: np.ndarray, responses: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Correlation of the planted weights with those of least squares; the same with stimuli shuffled over trials."""
+    found = []
+    for rows in (np.arange(len(features)), np.random.default_rng(0).permutation(len(features))):
+        design = np.column_stack([features[rows], np.ones(len(features))])
+        fitted = np.linalg.lstsq(design, responses, rcond=None)[0][:-1]
+        found.append(float(np.corrcoef(fitted.ravel(), weights.T.ravel())[0, 1]))
+    return found[0], found[1]

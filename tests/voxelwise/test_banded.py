@@ -13,7 +13,7 @@ from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
 from brainalign.trials import Trials
-from brainalign.voxelwise import BandedRidge, Ridge
+from brainalign.voxelwise import BandedRidge, Ridge, banded_scores
 from brainalign.voxelwise.banded_gradient import plan_gradient
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_primal import PrimalForm
@@ -211,6 +211,40 @@ def test_targets_in_blocks_and_penalties_in_parts_change_nothing():
     plan = planned(KernelForm, X, slices((30, 25)), folds)
     object.__setattr__(plan.form, "at_once", lambda: 2)
     np.testing.assert_allclose(plan.search(Y, weights).by_candidate, whole.by_candidate, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_screening_in_bfloat16_chooses_the_same_from_fewer_exact_scores(dtype, monkeypatch):
+    pytest.importorskip("torch")
+    X, Y = (one.astype(dtype) for one in problem(80, (60, 50, 40), 40, offset=0.0))
+    Y[:, 7] = 1.0
+    Y[:, 20:] = np.random.default_rng(0).standard_normal((80, 20))
+    plan = planned(KernelForm, X, slices((60, 50, 40)), list(KFold(4).split(X)))
+    weights, n_exact, exact_scores = draw_weights(3, 20), [], banded_scores.exact_scores
+
+    def counting(predictors, folds, **options):
+        n_exact.append(len(predictors[0]) * folds[0].true.shape[1])
+        return exact_scores(predictors, folds, **options)
+
+    exact = plan.search(Y, weights)
+    monkeypatch.setattr(banded_scores, "exact_scores", counting)
+    screened = plan.search(Y, weights, scoring_dtype="bfloat16")
+    np.testing.assert_array_equal(screened.weights, exact.weights)
+    np.testing.assert_array_equal(screened.alphas, exact.alphas)
+    np.testing.assert_allclose(screened.scores, exact.scores, atol=1e-6 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(screened.by_candidate, exact.by_candidate, atol=0.01)
+    assert not np.array_equal(screened.by_candidate, exact.by_candidate)
+    assert 0 < sum(n_exact) < 0.5 * weights.shape[0] * len(ALPHAS) * Y.shape[1]
+
+
+def test_screening_is_automatic_only_where_it_pays():
+    small, large = np.ones((2, 2), np.float32), 1e15
+    assert not banded_scores.is_screened("auto", small, 1e9)
+    assert not banded_scores.is_screened("auto", small.astype(np.float64), large)
+    assert not banded_scores.is_screened(None, small, large)
+    assert banded_scores.is_screened("bfloat16", small, 0)
+    with pytest.raises(DataError, match="no scoring_dtype 'float16'"):
+        BandedRidge(scoring_dtype="float16").fit(*problem(30, (40,)))
 
 
 def test_the_cheaper_form_is_taken():

@@ -15,6 +15,7 @@ from brainalign.loaders import load
 from brainalign.loaders.trees import Tree, make_tree
 from brainalign.splits import folds
 from tests.loaders.pickled import write_npy_dict
+from tests.loaders.planted import weights_found
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 def _content(path: Path) -> dict[str, Any]:
     return np.load(path, allow_pickle=True).item()
-
-
-def _planted(features: np.ndarray, responses: np.ndarray, weights: np.ndarray) -> float:
-    """Correlation of the planted weights with those that least squares finds."""
-    design = np.column_stack([features, np.ones(len(features))])
-    found = np.linalg.lstsq(design, responses, rcond=None)[0][:-1]
-    return float(np.corrcoef(found.ravel(), weights.T.ravel())[0, 1])
 
 
 @pytest.mark.parametrize("partition", ["training", "test"])
@@ -59,8 +53,8 @@ def test_what_was_planted_is_found_and_not_in_a_shuffled_copy(tree: Tree) -> Non
     trials = load("things_eeg2", root=tree.root, subject=1).average("stimulus_id")
     features = tree.truth["features"]
     responses = trials.responses.mean(axis=-1)
-    assert _planted(features, responses, tree.truth["weights"][1]) > 0.9
-    assert _planted(features[::-1], responses, tree.truth["weights"][1]) < 0.8
+    assert weights_found(features, responses, tree.truth["weights"][1])[0] > 0.9
+    assert weights_found(features[::-1], responses, tree.truth["weights"][1])[0] < 0.8
     # Concepts make the zero-shot split: no concept of the test set is in training.
     test = load("things_eeg2", root=tree.root, subject=1, partition="test")
     assert not set(trials.trials["concept"]) & set(test.trials["concept"])
@@ -84,7 +78,7 @@ def test_raw_sessions_are_cut_at_the_triggers(tree: Tree, partition: str) -> Non
     features = tree.truth["features" if partition == "training" else "features_test"]
     numbers = np.concatenate(events)[:, 1] - 1
     peak = trials.select(times=(0.12, 0.18)).responses.mean(axis=-1) * 1e6
-    assert _planted(features[numbers], peak, tree.truth["weights"][1]) > 0.9
+    assert weights_found(features[numbers], peak, tree.truth["weights"][1])[0] > 0.9
 
 
 def test_raw_data_take_the_options_of_load_ephys(tree: Tree) -> None:

@@ -1,0 +1,134 @@
+"""Scores of the samples that folds hold out, from the matrices that predict them from the other samples.
+
+Most of the time of a search goes into these products. `screened_scores` forms them in bfloat16 (torch; several times
+faster where the processor knows it) and again in full precision only for the targets and penalties that could still
+win: the choice and its score are those of full precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brainalign.errors import DataError
+from brainalign.voxelwise.backend import cast, half, namespace, to_numpy
+from brainalign.voxelwise.heldout import Moments
+from brainalign.voxelwise.plan import _nan_mean
+
+__all__ = ["FoldTargets", "exact_scores", "is_screened", "screened_scores"]
+
+_REACH = 0.01
+"""How far a score from bfloat16 may be off where predictions vary as much as targets: some ten times what is seen."""
+
+
+_WORTH = 3e11
+"""Operations from which screening pays for the import of torch: some seconds in float32."""
+
+
+def is_screened(scoring_dtype: str | None, like: Any, n_operations: float) -> bool:
+    """Whether to form predictions in bfloat16 first.
+
+    Parameters
+    ----------
+    scoring_dtype : {"auto", "bfloat16", None}
+        "auto" does where the arrays are float32, the processor has instructions for it, and there is enough to do.
+    like : array
+        Of the kind and precision of the products.
+    n_operations : float
+        Of all products.
+    """
+    if scoring_dtype not in ("auto", "bfloat16", None):
+        raise DataError(f"no scoring_dtype {scoring_dtype!r}", expected="'auto', 'bfloat16' or None")
+    if scoring_dtype != "auto":
+        return scoring_dtype is not None
+    if n_operations < _WORTH or not str(like.dtype).endswith("float32"):
+        return False
+    import torch
+
+    if not isinstance(like, np.ndarray):
+        return torch.cuda.is_bf16_supported()
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldTargets:
+    """Training and test targets of one fold, the former in bfloat16 only where `in_half`."""
+
+    block: Any
+    rows: np.ndarray
+    true: Any
+    known: Any
+
+    @classmethod
+    def of(cls, block: Any, train: np.ndarray, test: np.ndarray, *, in_half: bool) -> FoldTargets:
+        """Take the rows of a fold."""
+        known = block[train]
+        return cls(block, train, block[test], half(known) if in_half else known)
+
+    def some(self, columns: np.ndarray) -> FoldTargets:
+        """Some of the targets, in full precision."""
+        return FoldTargets(self.block, self.rows, self.true[:, columns], self.block[:, columns][self.rows])
+
+
+def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scoring: str) -> np.ndarray:
+    """Mean score over folds, (n_alphas, n_targets).
+
+    Parameters
+    ----------
+    predictors : list of list of array (n_test, n_train)
+        [fold][alpha].
+    folds : list of FoldTargets
+    scoring : {"r2", "correlation"}
+    """
+    products = [
+        _moments((predictor @ fold.known for predictor in own), fold)
+        for own, fold in zip(predictors, folds, strict=True)
+    ]
+    return _nan_mean([one.score(scoring) for one in products])
+
+
+def screened_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, to_beat: np.ndarray) -> np.ndarray:
+    """Mean R² over folds, rough where that is enough to know that a penalty wins neither here nor over `to_beat`.
+
+    Correlations are not screened: where predictions hardly vary, rounding is all that does.
+
+    Parameters
+    ----------
+    to_beat : array (n_targets,)
+        The best score of each target so far.
+    """
+    moments = [_moments(_roughly(own, fold), fold) for own, fold in zip(predictors, folds, strict=True)]
+    scores = _nan_mean([one.score("r2") for one in moments])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.sqrt(np.max([one.pred_sq / one.y_sq for one in moments], axis=0))
+    reach = _REACH * np.minimum(size, 1.0) + 1e-6
+    with np.errstate(invalid="ignore"):
+        hopeful = scores + reach >= np.maximum((scores - reach).max(axis=0), to_beat)
+    for row, columns in enumerate(map(np.flatnonzero, hopeful)):
+        if len(columns):
+            chosen = [fold.some(columns) for fold in folds]
+            scores[row, columns] = exact_scores([[own[row]] for own in predictors], chosen, scoring="r2")[0]
+    return scores
+
+
+def _roughly(predictors: list[Any], fold: FoldTargets) -> Iterable[Any]:
+    for predictor in predictors:
+        made = (half(predictor) @ fold.known).float()
+        yield made.numpy() if isinstance(fold.true, np.ndarray) else made.to(fold.true.dtype)
+
+
+def _moments(predictions: Iterable[Any], fold: FoldTargets) -> Moments:
+    """Sums over the test samples of predictions, one after the other: one of them is in memory at a time."""
+    xp = namespace(fold.true)
+    sums: list[list[Any]] = [[], [], []]
+    for made in predictions:
+        sums[0].append(made.sum(0))
+        sums[1].append(xp.einsum("ij,ij->j", made, made))
+        sums[2].append(xp.einsum("ij,ij->j", made, fold.true))
+    pred_sum, pred_sq, cross = (to_numpy(cast(xp.stack(one), "float64")) for one in sums)
+    true = to_numpy(cast(fold.true, "float64"))
+    return Moments(len(true), np.zeros(true.shape[1]), pred_sum, pred_sq, cross, true.sum(0), (true * true).sum(0))
