@@ -14,7 +14,7 @@ from brainalign.voxelwise.banded_gradient import plan_gradient
 from brainalign.voxelwise.banded_search import BandedPlan, Choice, PreparedTargets, draw_weights, plan_banded
 from brainalign.voxelwise.banded_variance import subset_choices
 from brainalign.voxelwise.bands import BandLatents, Bands, join_bands, split_columns
-from brainalign.voxelwise.ridge import Ridge, _unit_names, _why_unscored
+from brainalign.voxelwise.ridge import Ridge, _why_unscored
 from brainalign.voxelwise.samples import as_features, as_targets, is_latents, is_trials, resolve_folds, stimulus_rows
 from brainalign.voxelwise.scores import UnitScores
 from brainalign.voxelwise.variance import VarianceShares, variance_by_band, variance_by_subset
@@ -173,7 +173,7 @@ class BandedRidge(Ridge):
         """Pair and check what was handed in, and take its Gram matrices."""
         joined = join_bands(X)
         named = joined.bands if isinstance(joined, BandLatents) else joined
-        X, y, groups = self._paired(joined, y, groups)
+        X, y, groups = self._pair(joined.design if isinstance(joined, Bands) else joined, y, groups)
         self._one_dimensional = np.asarray(y).ndim == 1
         X = as_features(self, X, reset=True)
         self._given_apart = isinstance(named, Bands)
@@ -185,23 +185,7 @@ class BandedRidge(Ridge):
         plan = plan_banded(X, named.slices, folds, self.alphas, fit_intercept=self.fit_intercept, dtype=dtype)
         return plan, plan.targets(Y), folds
 
-    def _paired(self, X: Any, y: Any, groups: Any) -> tuple[Any, Any, Any]:
-        """Rows of features and targets that belong together, from Latents and Trials or from arrays."""
-        self.stimulus_ids_, self.latent_space_, self.subjects_ = None, None, None
-        self._units: list[str] = []
-        if is_latents(X) and is_trials(y):
-            self.stimulus_ids_ = tuple(sorted(set(y.stimulus_ids)))
-            self.latent_space_ = X.space
-            self.subjects_ = tuple(sorted(set(y.trials["subject"].astype(str))))
-            self._units = _unit_names(y)
-            return stimulus_rows(X, y.stimulus_ids), y.matrix(), y.stimulus_ids if groups is None else groups
-        if any(is_trials(one) or is_latents(one) for one in (X, y)):
-            raise DataError(
-                "BandedRidge pairs Latents with Trials, or arrays with arrays",
-                found=f"X {type(X).__name__}, y {type(y).__name__}",
-                fix="fit({'a': latents_a, 'b': latents_b}, trials), or arrays with rows that match",
-            )
-        return X.design if isinstance(X, Bands) else X, y, groups
+    _HOW_TO_PAIR = "fit({'a': latents_a, 'b': latents_b}, trials), or arrays with rows that match"
 
     def _candidates(self, n_bands: int) -> np.ndarray:
         if not isinstance(self.n_iter, (int, np.integer)):

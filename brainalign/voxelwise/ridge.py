@@ -149,6 +149,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.unscored_ = {} if plan.method is None else _why_unscored(Y, self.cv_scores_)
         return self
 
+    _HOW_TO_PAIR = "fit(latents, trials), or fit(latents.at(ids), responses) with rows that match"
+
     def _pair(self, X: Any, y: Any, groups: Any) -> tuple[Any, Any, Any]:
         """Latents and Trials as rows that belong together, and what is remembered of them; arrays as they are."""
         self.stimulus_ids_, self.latent_space_, self.subjects_ = None, None, None
@@ -161,9 +163,9 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return stimulus_rows(X, y.stimulus_ids), y.matrix(), y.stimulus_ids if groups is None else groups
         if any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError(
-                "Ridge pairs Latents with Trials, or arrays with arrays",
+                f"{type(self).__name__} pairs Latents with Trials, or arrays with arrays",
                 found=f"X {type(X).__name__}, y {type(y).__name__}",
-                fix="fit(latents, trials), or fit(latents.at(ids), responses) with rows that match",
+                fix=self._HOW_TO_PAIR,
             )
         return X, y, groups
 
