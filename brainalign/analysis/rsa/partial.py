@@ -17,6 +17,7 @@ from brainalign.errors import DataError
 __all__ = ["VariancePartition", "partial_correlation", "variance_partition"]
 
 _MAX_MODELS = 12
+_ROUNDING = 1e-14
 
 
 def partial_correlation(
@@ -67,7 +68,8 @@ def partial_correlation(
         coefficients = with_models @ inverse
         semipartial = coefficients / np.sqrt(np.diag(inverse))
         explained = np.sum(with_models * coefficients, axis=1, keepdims=True)
-        table = semipartial / np.sqrt(np.maximum(1 - explained + semipartial**2, np.finfo(float).tiny))
+        # Where the models explain all, what is left is rounding: it must not pass for a correlation of 1.
+        table = semipartial / np.sqrt(np.maximum(1 - explained, _ROUNDING) + semipartial**2)
     return np.clip(table, -1, 1).reshape(*np.shape(d)[:-1], len(models))
 
 
