@@ -9,13 +9,37 @@ import numpy as np
 
 from brainalign.arrays import resolve_device
 
-__all__ = ["cast", "half", "half_product", "namespace", "on_device", "to_like", "to_numpy"]
+__all__ = [
+    "block_bytes",
+    "cast",
+    "common_dtype",
+    "half",
+    "half_product",
+    "is_tensor",
+    "namespace",
+    "on_device",
+    "to_like",
+    "to_numpy",
+]
 
 
 def namespace(x: Any) -> Any:
     """The module whose functions take `x`: numpy, or torch where it is loaded and `x` is its tensor."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(x, torch.Tensor) else np
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a torch tensor."""
+    return namespace(x) is not np
+
+
+def block_bytes(x: Any, on_cpu: int) -> int:
+    """Budget of a block of work: `on_cpu`, or, where `x` is on a GPU, as much as keeps that busy and fits."""
+    if not is_tensor(x) or x.device.type != "cuda":
+        return on_cpu
+    free, _ = namespace(x).cuda.mem_get_info(x.device)
+    return max(on_cpu, min(2**32, free // 4))
 
 
 def cast(x: Any, dtype: str) -> Any:
@@ -25,23 +49,30 @@ def cast(x: Any, dtype: str) -> Any:
     return x.to(getattr(namespace(x), dtype))
 
 
-def to_like(x: np.ndarray, reference: Any) -> Any:
-    """The numpy array `x` as an array of `reference`'s kind, on its device, with its own dtype."""
+def common_dtype(X: Any, Y: Any) -> str:
+    """``"float32"`` where both fit in it, else ``"float64"``."""
+    kinds = [str(one.dtype).rpartition(".")[2] for one in (X, Y)]
+    return str(np.result_type(*("float32" if kind == "bfloat16" else kind for kind in kinds)))
+
+
+def to_like(x: Any, reference: Any) -> Any:
+    """`x` as an array of `reference`'s kind, on its device, with its own dtype."""
     xp = namespace(reference)
-    return x if xp is np else xp.as_tensor(x, device=reference.device)
+    return to_numpy(x) if xp is np else xp.as_tensor(x, device=reference.device)
 
 
 def to_numpy(x: Any) -> np.ndarray:
     """`x` as a numpy array in main memory."""
-    return x if isinstance(x, np.ndarray) else x.cpu().numpy()
+    return x.detach().cpu().numpy() if is_tensor(x) else x
 
 
-def on_device(x: np.ndarray, device: str) -> Any:
+def on_device(x: Any, device: str) -> Any:
     """`x` where `device` is: a torch tensor on a GPU; numpy otherwise, whose products are the faster ones on a CPU.
+    A tensor stays where it is.
 
     MPS has no float64, which the eigenproblems need: it counts as a CPU here.
     """
-    if device == "cpu":
+    if device == "cpu" or is_tensor(x):
         return x
     found = resolve_device(device)
     if not found.startswith("cuda"):

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import on_device
+from brainalign.voxelwise.backend import common_dtype, on_device, to_numpy
 from brainalign.voxelwise.banded_gradient import plan_gradient
 from brainalign.voxelwise.banded_search import BandedPlan, Choice, PreparedTargets, draw_weights, plan_banded
 from brainalign.voxelwise.banded_variance import subset_choices
@@ -174,14 +174,14 @@ class BandedRidge(Ridge):
         joined = join_bands(X)
         named = joined.bands if isinstance(joined, BandLatents) else joined
         X, y, groups = self._pair(joined.design if isinstance(joined, Bands) else joined, y, groups)
-        self._one_dimensional = np.asarray(y).ndim == 1
+        self._one_dimensional = np.ndim(y) == 1
         X = as_features(self, X, reset=True)
         self._given_apart = isinstance(named, Bands)
         named = named if isinstance(named, Bands) else split_columns(X.shape[1], self.bands)
         self.band_names_, self.band_slices_ = named.names, named.slices
         Y = as_targets(y, n_samples=len(X))
         folds = resolve_folds(self.cv, len(X), groups)
-        dtype, X = str(np.result_type(X.dtype, Y.dtype)), on_device(X, self.device)
+        dtype, X = common_dtype(X, Y), on_device(X, self.device)
         plan = plan_banded(X, named.slices, folds, self.alphas, fit_intercept=self.fit_intercept, dtype=dtype)
         return plan, plan.targets(Y), folds
 
@@ -243,7 +243,7 @@ class BandedRidge(Ridge):
         if is_latents(joined):
             self._check_space(joined)
         values = getattr(joined, "design" if isinstance(joined, Bands) else "values", joined)
-        return self._parts(as_features(self, np.reshape(values, (len(values), -1)), reset=False))
+        return self._parts(as_features(self, np.reshape(to_numpy(values), (len(values), -1)), reset=False))
 
     def _parts(self, X: np.ndarray) -> np.ndarray:
         fit, own = self._fit, self.band_slices_
@@ -308,8 +308,8 @@ class BandedRidge(Ridge):
         if is_latents(X) and is_trials(y):
             measured = super().score_units(X, y, n_permutations=0).measured  # which checks that all is as fitted
             return stimulus_rows(X, y.average("stimulus_id").stimulus_ids), measured
-        rows = as_features(self, X.design if isinstance(X, Bands) else X, reset=False)
-        return rows, as_targets(y, n_samples=len(rows))
+        rows = to_numpy(as_features(self, X.design if isinstance(X, Bands) else X, reset=False))
+        return rows, to_numpy(as_targets(y, n_samples=len(rows)))
 
     def _joined(self, X: Any) -> Any:
         """Bands side by side, the same as those fitted on."""

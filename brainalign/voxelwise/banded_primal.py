@@ -193,7 +193,8 @@ class PrimalForm:
         block, held, kept, _ = prepared
         grid = to_like(alphas, self.design)
         parts = zip(factor, held, kept, strict=True)
-        return _nan_mean([fold_moments(fold, block, out, rest, grid).score(scoring) for fold, out, rest in parts])
+        scores = [fold_moments(fold, block, out, rest, grid).score(scoring) for fold, out, rest in parts]
+        return to_numpy(_nan_mean(scores))
 
     def refit(self, prepared: Any, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""

@@ -88,7 +88,7 @@ def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scori
         _moments((predictor @ fold.known for predictor in own), fold)
         for own, fold in zip(predictors, folds, strict=True)
     ]
-    return _nan_mean([one.score(scoring) for one in products])
+    return to_numpy(_nan_mean([one.score(scoring) for one in products]))
 
 
 def screened_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, to_beat: np.ndarray) -> np.ndarray:
@@ -102,9 +102,9 @@ def screened_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, to
         The best score of each target so far.
     """
     moments = [_moments(_roughly(own, fold), fold) for own, fold in zip(predictors, folds, strict=True)]
-    scores = _nan_mean([one.score("r2") for one in moments])
+    scores = to_numpy(_nan_mean([one.score("r2") for one in moments]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.sqrt(np.max([one.pred_sq / one.y_sq for one in moments], axis=0))
+        size = np.sqrt(np.max([to_numpy(one.pred_sq / one.y_sq) for one in moments], axis=0))
     reach = _REACH * np.minimum(size, 1.0) + 1e-6
     with np.errstate(invalid="ignore"):
         hopeful = scores + reach >= np.maximum((scores - reach).max(axis=0), to_beat)
@@ -129,6 +129,7 @@ def _moments(predictions: Iterable[Any], fold: FoldTargets) -> Moments:
         sums[0].append(made.sum(0))
         sums[1].append(xp.einsum("ij,ij->j", made, made))
         sums[2].append(xp.einsum("ij,ij->j", made, fold.true))
-    pred_sum, pred_sq, cross = (to_numpy(cast(xp.stack(one), "float64")) for one in sums)
-    true = to_numpy(cast(fold.true, "float64"))
-    return Moments(len(true), np.zeros(true.shape[1]), pred_sum, pred_sq, cross, true.sum(0), (true * true).sum(0))
+    pred_sum, pred_sq, cross = (cast(xp.stack(one), "float64") for one in sums)
+    true = cast(fold.true, "float64")
+    y_sum = true.sum(0)
+    return Moments(len(true), y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, (true * true).sum(0))

@@ -14,6 +14,7 @@ import numpy as np
 from brainalign.arrays import BLOCK_BYTES, row_blocks
 from brainalign.errors import DataError
 from brainalign.parallel import progress, spawn_seeds
+from brainalign.voxelwise.backend import block_bytes as budget_of
 from brainalign.voxelwise.backend import to_numpy
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_primal import PrimalForm
@@ -177,7 +178,7 @@ class BandedPlan:
     alphas: np.ndarray
     n_bands: int
 
-    def targets(self, Y: np.ndarray, *, block_bytes: int = BLOCK_BYTES) -> PreparedTargets:
+    def targets(self, Y: Any, *, block_bytes: int | None = None) -> PreparedTargets:
         """Check targets against the design and prepare to hand them out in blocks."""
         design = self.form.design
         if Y.ndim != 2 or len(Y) != len(design) or not Y.shape[1]:
@@ -187,8 +188,9 @@ class BandedPlan:
                 found=Y.shape,
                 fix="join by stimulus_id: brainalign.trials.join(trials, latents)",
             )
-        mean, constant = _mean_and_constant(Y)
+        mean, constant = _mean_and_constant(Y, like=design)
         mean = mean if self.form.centred else mean * 0.0
+        block_bytes = block_bytes or budget_of(design, BLOCK_BYTES)
         together = max(1, int(block_bytes // self.form.bytes_per_target))
         return PreparedTargets(self.form, Targets(Y, design, self.form.dtype, mean, constant, together))
 

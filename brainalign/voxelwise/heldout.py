@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import row_blocks
-from brainalign.voxelwise.backend import cast, half_product, namespace, to_numpy
+from brainalign.voxelwise.backend import block_bytes, cast, half_product, namespace
 from brainalign.voxelwise.factors import FoldFactor, LooFactor
 from brainalign.voxelwise.factors import _norm_kernels as _norm_kernels
 from brainalign.voxelwise.solvers import Decomposition, shrinkage
@@ -45,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over held-out samples of predictions and targets, both about `offset`.
+    """Sums over held-out samples of predictions and targets, both about `offset`; numpy arrays or torch tensors.
 
     Parameters
     ----------
@@ -59,25 +59,26 @@ class Moments:
     """
 
     weight: float
-    offset: np.ndarray
-    pred_sum: np.ndarray
-    pred_sq: np.ndarray
-    cross: np.ndarray
-    y_sum: np.ndarray
-    y_sq: np.ndarray
+    offset: Any
+    pred_sum: Any
+    pred_sq: Any
+    cross: Any
+    y_sum: Any
+    y_sq: Any
 
-    def score(self, scoring: str) -> np.ndarray:
+    def score(self, scoring: str) -> Any:
         """R² or correlation, (n_alphas, n_targets); NaN where the held-out target (or prediction) is constant."""
+        xp = namespace(self.y_sq)
         y_var = self.y_sq - self.y_sum**2 / self.weight
-        y_var = np.where(y_var > 1e-12 * self.y_sq, y_var, np.nan)
+        y_var = xp.where(y_var > 1e-12 * self.y_sq, y_var, np.nan)
         if scoring == "r2":
             return 1.0 - (self.y_sq - 2.0 * self.cross + self.pred_sq) / y_var
         covariance = self.cross - self.pred_sum * self.y_sum / self.weight
         pred_var = self.pred_sq - self.pred_sum**2 / self.weight
-        pred_var = np.where(pred_var > 1e-12 * self.pred_sq, pred_var, np.nan)
-        return covariance / np.sqrt(pred_var * y_var)
+        pred_var = xp.where(pred_var > 1e-12 * self.pred_sq, pred_var, np.nan)
+        return covariance / xp.sqrt(pred_var * y_var)
 
-    def prediction_sums(self) -> tuple[np.ndarray, np.ndarray]:
+    def prediction_sums(self) -> tuple[Any, Any]:
         """Sum and sum of squares of the predictions themselves, offset included."""
         shift = self.offset * self.weight
         return self.pred_sum + shift, self.pred_sq + self.offset * (2.0 * self.pred_sum + shift)
@@ -122,8 +123,8 @@ class FoldProjection:
         sums = self.fold.test_sum[:, None] if each else self.fold.test_sum
         pred_sum = _total(weights * sums, cast(self.b, "float64"), each)
         cross = _total(weights, self.cross, each) - self.offset * pred_sum
-        parts = (self.offset, pred_sum, self._norms(weights, each), cross, self.y_sum, self.y_sq)
-        return Moments(self.fold.weight(self.fold.test), *(to_numpy(part) for part in parts))
+        norms, weight = self._norms(weights, each), self.fold.weight(self.fold.test)
+        return Moments(weight, self.offset, pred_sum, norms, cross, self.y_sum, self.y_sq)
 
     def _norms(self, weights: Any, each: bool) -> Any:
         """Squared norm over the test samples of the prediction at each penalty."""
@@ -207,9 +208,8 @@ class LooProjection:
         kept = factor.kept(alphas)
         share, kept = factor.share(kept), cast(kept, made.dtype)
         pairs = [(share, kept)] if each else [(share[:, [i]], kept[:, [i]]) for i in range(len(alphas))]
-        sums = [[to_numpy(one) for one in self._residual_sums(*pair)] for pair in pairs]
-        total, product, square = (np.stack(one) for one in zip(*sums, strict=True))
-        y_sum, y_sq = to_numpy(y_sum), to_numpy(y_sq)
+        sums = [self._residual_sums(*pair) for pair in pairs]
+        total, product, square = (namespace(Y).stack(one) for one in zip(*sums, strict=True))
         pred_sq, weight = y_sq - 2.0 * product + square, float((root**2).sum())
         return Moments(weight, y_sum * 0.0, y_sum - total, pred_sq, y_sq - product, y_sum, y_sq)
 
@@ -218,7 +218,7 @@ class LooProjection:
         xp, Y, made = namespace(self.Y), self.Y, self.factor.made
         root, inner, half_left = cast(made.root_weights, made.dtype), kept * self.products, self.factor.left_half
         sums = [0.0, 0.0, 0.0]
-        for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=2**21):  # blocks that stay in the cache
+        for rows in row_blocks(len(Y), 4 * Y.shape[1], budget=block_bytes(Y, 2**21)):  # blocks that stay in the cache
             residual = made.left[rows] @ inner if half_left is None else half_product(half_left[rows], inner)
             if self.outside is not None:
                 residual += self.outside[rows]
@@ -257,7 +257,7 @@ class GcvProjection:
     squares: Any
     total: Any
 
-    def scores(self, alphas: Any) -> np.ndarray:
+    def scores(self, alphas: Any) -> Any:
         """One minus the error over the variance at every penalty, or at one penalty per target."""
         made, each = self.made, alphas.ndim == 2
         kept = shrinkage(made.eigenvalues, alphas) * (alphas if each else alphas[:, None])
@@ -266,9 +266,8 @@ class GcvProjection:
         spare = freedom + (kept.sum(0)[None] if each else kept.sum(1)[:, None])
         # Where the design spans all that targets can be, what is left outside is rounding.
         outside = (self.total - self.squares.sum(0)) * float(freedom > 0)
-        error = to_numpy(n_samples**2 * (outside.clip(0) + _total(kept * kept, self.squares, each)) / spare**2)
-        total = to_numpy(self.total)
-        return 1.0 - error / np.where(total > 0, total, np.nan)
+        error = n_samples**2 * (outside.clip(0) + _total(kept * kept, self.squares, each)) / spare**2
+        return 1.0 - error / namespace(error).where(self.total > 0, self.total, np.nan)
 
 
 def project_gcv(made: Decomposition, Y: Any, products: Any) -> GcvProjection:

@@ -14,6 +14,7 @@ import numpy as np
 
 from brainalign.errors import DataError
 from brainalign.splits import check_disjoint
+from brainalign.voxelwise.backend import block_bytes as budget_of
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
 from brainalign.voxelwise.factors import FoldFactor, LooFactor, factor_fold, factor_loo
 from brainalign.voxelwise.fits import COEF_BYTES, DualRidgeFit, RidgeFit, write_combined
@@ -27,7 +28,7 @@ __all__ = ["DualRidgeFit", "RidgeFit", "RidgePlan", "plan_ridge"]
 
 SCORINGS = ("r2", "correlation")
 TARGET_BYTES = 32 * 2**20
-"""Default budget for the work arrays of one block of targets."""
+"""Default budget for the work arrays of one block of targets on a CPU; a GPU takes what keeps it busy."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -180,11 +181,11 @@ class RidgePlan:
 
     def fit(
         self,
-        Y: np.ndarray,
+        Y: Any,
         *,
         scoring: str = "r2",
         per_target: bool = True,
-        block_bytes: int = TARGET_BYTES,
+        block_bytes: int | None = None,
         keep_coef: Any = True,
     ) -> Any:
         """Choose penalties for targets and refit on all samples.
@@ -192,14 +193,14 @@ class RidgePlan:
         Parameters
         ----------
         Y : array (n_samples, n_targets)
-            Numbers of any dtype; a memory map is read in blocks of targets.
+            Numbers of any dtype; a memory map is read in blocks of targets, a tensor is not taken off its device.
         scoring : {"r2", "correlation"}
             What the best penalty has most of, on average over the folds.
         per_target : bool
             A penalty for each target, or the one that is best on average (then Y is read twice, or, with a search,
             three times).
-        block_bytes : int
-            Budget of the work arrays; changes results only by rounding.
+        block_bytes : int, optional
+            Budget of the work arrays; changes results only by rounding. 32 MiB on a CPU by default.
         keep_coef : True, False or "auto"
             With more features than samples, False keeps weights of the samples and never forms n_features x
             n_targets; "auto" does so where the coefficients would pass 1 GiB. Otherwise they are the smaller form.
@@ -217,7 +218,7 @@ class RidgePlan:
             raise DataError(f"no scoring {scoring!r} here", expected="'r2' or 'correlation'; with cv='gcv' only 'r2'")
         if not (isinstance(keep_coef, (bool, np.bool_)) or keep_coef == "auto"):
             raise DataError(f"no keep_coef {keep_coef!r}", expected="True, False or 'auto'")
-        targets = Targets.of(to_numpy(Y), self, block_bytes)
+        targets = Targets.of(Y, self, block_bytes or budget_of(self.design, TARGET_BYTES))
         shared = None if per_target else self._shared_choice(targets, scoring)
         made, n_targets = self.decomposition, len(targets.mean)
         weights = np.empty((len(self.design) if made.wide else len(made.mean), n_targets), made.dtype)
@@ -319,13 +320,14 @@ class RidgePlan:
         penalties = to_like(alphas, self.design)
         if self.method == "gcv":
             (only,) = projections
-            return only.scores(penalties), nothing, nothing
+            return to_numpy(only.scores(penalties)), nothing, nothing
         moments = [one.moments(penalties) for one in projections]
         sums = [one.prediction_sums() for one in moments]
         weight = sum(one.weight for one in moments)
-        mean = np.sum([one for one, _ in sums], axis=0) / weight
-        variance = np.sum([one for _, one in sums], axis=0) / weight - mean**2
-        return _nan_mean([one.score(scoring) for one in moments]), mean, np.sqrt(np.maximum(variance, 0.0))
+        mean = sum(one for one, _ in sums) / weight
+        spread = (sum(one for _, one in sums) / weight - mean**2).clip(0.0) ** 0.5
+        scores = _nan_mean([one.score(scoring) for one in moments])
+        return to_numpy(scores), to_numpy(mean), to_numpy(spread)
 
     def _refit(self, products: Any, alphas: np.ndarray, *, out: np.ndarray) -> None:
         """Coefficients, or weights of the samples where the design is wide."""
@@ -338,9 +340,10 @@ class RidgePlan:
             made.lift(rotated, out)
 
 
-def _nan_mean(scores: list[np.ndarray]) -> np.ndarray:
+def _nan_mean(scores: list[Any]) -> Any:
     """Mean over folds of the scores that exist."""
-    stacked = np.stack(scores)
-    present = ~np.isnan(stacked)
+    xp = namespace(scores[0])
+    stacked = xp.stack(scores)
+    present = ~xp.isnan(stacked)
     with np.errstate(invalid="ignore"):
-        return np.where(present, stacked, 0.0).sum(axis=0) / present.sum(axis=0)
+        return xp.where(present, stacked, 0.0).sum(0) / present.sum(0)

@@ -12,7 +12,7 @@ from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import mean_over_targets, pearson, r2
 from brainalign.splits import check_disjoint
-from brainalign.voxelwise.backend import on_device
+from brainalign.voxelwise.backend import common_dtype, on_device, to_numpy
 from brainalign.voxelwise.plan import plan_ridge
 from brainalign.voxelwise.samples import (
     as_features,
@@ -113,6 +113,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array (n_samples, n_features) or Latents
+            A torch tensor is worked on where it is; what is learnt and predicted are numpy arrays.
         y : array (n_samples, n_targets), or Trials when X is Latents
             Trials are joined with their latents by `stimulus_id`; times of a channel count as targets.
         groups : array (n_samples,), optional
@@ -129,7 +130,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             When a fold given as `cv` has a group on both sides.
         """
         X, y, groups = self._pair(X, y, groups)
-        self._one_dimensional = np.asarray(y).ndim == 1
+        self._one_dimensional = np.ndim(y) == 1
         X = as_features(self, X, reset=True)
         Y = as_targets(y, n_samples=len(X))
         plan = plan_ridge(
@@ -137,7 +138,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.alphas,
             resolve_folds(self.cv, len(X), groups),
             fit_intercept=self.fit_intercept,
-            dtype=str(np.result_type(X.dtype, Y.dtype)),
+            dtype=common_dtype(X, Y),
             scoring_dtype=self.scoring_dtype,
             sample_weight=sample_weight,
         )
@@ -195,7 +196,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if is_latents(X):
             self._check_space(X)
             X = X.values.reshape(len(X), -1)
-        predicted = self._fit.predict(as_features(self, X, reset=False))
+        predicted = self._fit.predict(to_numpy(as_features(self, X, reset=False)))
         return predicted[:, 0] if self._one_dimensional else predicted
 
     def score(self, X: Any, y: Any) -> float:
@@ -210,7 +211,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             measured = self.score_units(X, y, n_permutations=0)
             return mean_over_targets(measured.r2 if self.scoring == "r2" else measured.r)[0]
         predicted = self.predict(X)
-        Y = as_targets(y, n_samples=len(predicted))
+        Y = to_numpy(as_targets(y, n_samples=len(predicted)))
         measure = r2 if self.scoring == "r2" else pearson
         return mean_over_targets(measure(Y, predicted.reshape(Y.shape)))[0]
 
@@ -270,11 +271,11 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
 
 
-def _why_unscored(Y: np.ndarray, scores: np.ndarray) -> dict[int, str]:
+def _why_unscored(Y: Any, scores: np.ndarray) -> dict[int, str]:
     """For each target without a score, the reason."""
     missing, why = np.flatnonzero(np.isnan(scores)), {}
     for block in row_blocks(len(missing), 8 * len(Y)):
-        values = Y[:, missing[block]]
+        values = to_numpy(Y[:, missing[block]])
         for target, constant in zip(missing[block].tolist(), (values == values[0]).all(axis=0), strict=True):
             varies = "neither it nor its prediction varies enough within a fold to be scored"
             why[target] = "constant over the samples fitted on" if constant else varies

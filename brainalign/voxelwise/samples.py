@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.splits import check_disjoint, folds
+from brainalign.voxelwise.backend import is_tensor, namespace, to_numpy
 
 __all__ = ["as_features", "as_targets", "is_latents", "is_trials", "resolve_folds", "stimulus_rows"]
 
@@ -32,7 +33,7 @@ def stimulus_rows(latents: Any, ids: Iterable[Any]) -> np.ndarray:
     return rows.reshape(len(rows), -1)
 
 
-def as_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     """scikit-learn's checks of X (shape, names, number of features), and that all is finite.
 
     Parameters
@@ -43,13 +44,15 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
     Returns
     -------
-    ndarray
-        float32 stays, all else becomes float64; a memory map is not copied.
+    ndarray, or Tensor where X is one
+        float32 stays, all else becomes float64; a memory map is not copied, a tensor stays on its device.
 
     Raises
     ------
     DataError
     """
+    if is_tensor(X):
+        return _tensor_features(estimator, X, reset=reset)
     if getattr(X, "dtype", None) == np.float16:
         X = X.astype(np.float32)
     try:
@@ -60,8 +63,24 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     return X
 
 
-def as_targets(Y: Any, *, n_samples: int) -> np.ndarray:
+def _tensor_features(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """The same for a torch tensor, which stays on its device."""
+    X = X.detach()
+    try:
+        validate_data(estimator, np.broadcast_to(np.float32(0), tuple(X.shape)), reset=reset)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    torch = namespace(X)
+    if X.dtype not in (torch.float32, torch.float64):
+        X = X.to(torch.float32 if X.dtype in (torch.float16, torch.bfloat16) else torch.float64)
+    if not bool(torch.isfinite(X).all()):
+        check_finite(to_numpy(X), name="X")
+    return X
+
+
+def as_targets(Y: Any, *, n_samples: int) -> Any:
     """Targets as numbers (n_samples, n_targets), float16 and integers kept as they are; finiteness is checked later.
+    A torch tensor stays on its device.
 
     Raises
     ------
@@ -70,8 +89,8 @@ def as_targets(Y: Any, *, n_samples: int) -> np.ndarray:
     """
     if Y is None:
         raise DataError("requires y to be passed, but the target y is None")
-    array = np.asarray(Y)
-    if array.dtype.kind not in "fiub":
+    array = Y.detach() if is_tensor(Y) else np.asarray(Y)
+    if not is_tensor(Y) and array.dtype.kind not in "fiub":
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
@@ -81,7 +100,7 @@ def as_targets(Y: Any, *, n_samples: int) -> np.ndarray:
         raise DataError(
             "X and Y differ in samples",
             expected=f"Y of shape ({n_samples}, n_targets)",
-            found=f"shape {array.shape}",
+            found=f"shape {tuple(array.shape)}",
             fix="pair them by stimulus: fit(latents, trials) joins by stimulus_id",
         )
     return array

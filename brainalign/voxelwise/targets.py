@@ -10,7 +10,7 @@ import numpy as np
 
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import to_like, to_numpy
+from brainalign.voxelwise.backend import block_bytes, cast, is_tensor, namespace, to_like, to_numpy
 
 if TYPE_CHECKING:
     from brainalign.voxelwise.plan import RidgePlan
@@ -22,7 +22,7 @@ __all__ = ["Targets"]
 class Targets:
     """Targets about their mean, handed out in blocks of columns."""
 
-    Y: np.ndarray
+    Y: Any
     like: Any
     dtype: str
     mean: np.ndarray
@@ -31,7 +31,7 @@ class Targets:
     root_weights: np.ndarray | None = None
 
     @classmethod
-    def of(cls, Y: np.ndarray, plan: RidgePlan, block_bytes: int) -> Targets:
+    def of(cls, Y: Any, plan: RidgePlan, block_bytes: int) -> Targets:
         """Check targets against the design, and take their means, in one pass over the rows."""
         n_samples, n_columns = plan.design.shape
         if Y.ndim != 2 or len(Y) != n_samples or not Y.shape[1]:
@@ -43,7 +43,7 @@ class Targets:
             )
         made = plan.decomposition
         root = to_numpy(made.root_weights) if made.weighted else None
-        mean, constant = _mean_and_constant(Y, root)
+        mean, constant = _mean_and_constant(Y, root, like=plan.design)
         item = 4 if made.dtype == "float32" else 8
         each = item * (n_samples + (len(plan.factors) + 4) * n_columns) + 8 * (5 * n_columns + n_samples)
         if plan.search:  # the projections of all folds are held at once
@@ -55,19 +55,38 @@ class Targets:
         """Yield (columns, block), rows times the roots of their weights; a constant target is zero in its block when
         the model has an intercept."""
         for columns in row_blocks(self.Y.shape[1], 1, budget=self.n_together):
+            if is_tensor(self.like):
+                yield columns, self._on_device(columns)
+                continue
             block = np.empty((len(self.Y), columns.stop - columns.start), dtype=self.dtype)
             for rows in row_blocks(len(block), 8 * block.shape[1], budget=2**22):
                 about = self.Y[rows, columns] - self.mean[columns]
                 block[rows] = about if self.root_weights is None else about * self.root_weights[rows, None]
-            block[:, self.constant[columns] & (self.mean[columns] != 0)] = 0.0
-            yield columns, to_like(block, self.like)
+            block[:, self._empty(columns)] = 0.0
+            yield columns, block
+
+    def _empty(self, columns: slice) -> np.ndarray:
+        return self.constant[columns] & (self.mean[columns] != 0)
+
+    def _on_device(self, columns: slice) -> Any:
+        """A block made where the design is."""
+        some = self.Y[:, columns]
+        some = to_like(some if is_tensor(some) else np.ascontiguousarray(some), self.like)
+        about = cast(some, "float64") - to_like(self.mean[columns], self.like)
+        if self.root_weights is not None:
+            about *= to_like(self.root_weights, self.like)[:, None]
+        about[:, self._empty(columns)] = 0.0
+        return cast(about, self.dtype)
 
 
-def _mean_and_constant(Y: np.ndarray, root: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_constant(Y: Any, root: np.ndarray | None = None, *, like: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each column in float64, and whether it holds a single value; `DataError` where not finite.
 
-    Samples without weight count for neither.
+    Samples without weight count for neither. Sums are taken where `like` is.
     """
+    if is_tensor(like):
+        return _mean_and_constant_on_device(Y, root, like)
+    Y = to_numpy(Y)
     total, low, high = np.zeros(Y.shape[1]), np.full(Y.shape[1], np.inf), np.full(Y.shape[1], -np.inf)
     finite = True
     for rows in row_blocks(len(Y), Y.shape[1] * 8, budget=2**24):
@@ -84,4 +103,25 @@ def _mean_and_constant(Y: np.ndarray, root: np.ndarray | None = None) -> tuple[n
     if not finite or not np.isfinite(total).all():
         check_finite(Y, name="Y")
     weight = len(Y) if root is None else root @ root
-    return total / weight, high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
+    return total / weight, _is_one_value(low, high)
+
+
+def _mean_and_constant_on_device(Y: Any, root: np.ndarray | None, like: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same by torch, in blocks of columns."""
+    n_targets, xp = Y.shape[1], namespace(like)
+    mean, low, high = (np.empty(n_targets) for _ in range(3))
+    power = xp.ones(len(Y), dtype=xp.float64, device=like.device) if root is None else to_like(root**2, like)
+    counted = np.flatnonzero(to_numpy(power) > 0)
+    for columns in row_blocks(n_targets, 16 * len(Y), budget=block_bytes(like, 2**24)):
+        some = Y[:, columns]
+        some = cast(to_like(some if is_tensor(some) else np.ascontiguousarray(some), like), "float64")
+        mean[columns] = to_numpy(power @ some / power.sum())
+        some = some if root is None else some[counted]
+        low[columns], high[columns] = to_numpy(some.amin(0)), to_numpy(some.amax(0))
+    if not np.isfinite(mean).all():
+        check_finite(to_numpy(Y), name="Y")
+    return mean, _is_one_value(low, high)
+
+
+def _is_one_value(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))

@@ -12,7 +12,7 @@ from brainalign.latents.base import Latents
 from brainalign.loaders.simulated import simulate_subject
 from brainalign.splits import folds, split
 from brainalign.trials import Trials
-from brainalign.voxelwise import Ridge
+from brainalign.voxelwise import BandedRidge, Ridge
 
 
 def toy_latents(n_stimuli: int = 150, n_features: int = 12, *, seed: int = 0, space: str = "toy") -> Latents:
@@ -212,3 +212,29 @@ def test_a_device_that_is_not_there_is_refused():
         with pytest.raises(DataError, match="device 'cuda' is not available"):
             Ridge(device="cuda").fit(X, Y)
     np.testing.assert_allclose(Ridge(device="auto").fit(X, Y).coef_, Ridge().fit(X, Y).coef_, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("estimator", [Ridge, lambda **more: BandedRidge(bands=2, n_iter=5, **more)])
+@pytest.mark.parametrize("shape", [(40, 6), (30, 50)])
+def test_estimators_take_torch_tensors(shape, estimator, dtype):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(shape).astype(dtype)
+    Y = (X[:, :4] + rng.standard_normal((shape[0], 4))).astype(dtype)
+    Y[:, 2] = 5.0
+    ours, theirs = estimator().fit(X, Y), estimator().fit(torch.as_tensor(X), torch.as_tensor(Y))
+    tolerance = 1e-9 if dtype == "float64" else 2e-4
+    np.testing.assert_allclose(theirs.best_alphas_, ours.best_alphas_, rtol=1e-5)
+    np.testing.assert_allclose(theirs.coef_, ours.coef_, atol=tolerance)
+    np.testing.assert_allclose(theirs.cv_scores_, ours.cv_scores_, atol=tolerance)
+    np.testing.assert_allclose(theirs.predict(torch.as_tensor(X)), ours.predict(X), atol=tolerance)
+    assert theirs.coef_.dtype == dtype and theirs.unscored_ == ours.unscored_ and 2 in theirs.unscored_
+    assert theirs.score(torch.as_tensor(X), torch.as_tensor(Y)) == pytest.approx(ours.score(X, Y), abs=tolerance)
+    with pytest.raises(DataError, match="expecting"):
+        theirs.predict(torch.as_tensor(X[:, :3]))
+    X[1, 1], Y[0, 0] = np.nan, np.inf
+    with pytest.raises(DataError, match="X contains NaN or infinity"):
+        estimator().fit(torch.as_tensor(X), torch.as_tensor(Y))
+    with pytest.raises(DataError, match="Y contains NaN or infinity"):
+        estimator().fit(torch.as_tensor(np.nan_to_num(X)), torch.as_tensor(Y))
