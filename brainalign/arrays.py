@@ -19,7 +19,7 @@ BLOCK_BYTES = 256 * 2**20
 
 def check_finite(x: np.ndarray, *, name: str, path: str | PathLike[str] | None = None) -> None:
     """Raise `DataError` when `x` holds NaN or infinity, saying how many and in which columns."""
-    flat = x.reshape(len(x), -1) if x.ndim > 1 else x.reshape(-1, 1)
+    flat = x if x.ndim == 2 else x.reshape(len(x), -1) if x.ndim > 1 else x.reshape(-1, 1)
     bad_columns: list[int] = []
     n_bad = 0
     for rows in row_blocks(len(flat), max(1, flat.shape[1] * 8)):

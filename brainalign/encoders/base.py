@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,11 +22,13 @@ from brainalign.arrays import sha256_file
 from brainalign.cache import atomic_folder, to_json
 from brainalign.encoders.provenance import Provenance, pair
 from brainalign.encoders.registry import encoder_class
+from brainalign.encoders.weights import read_weights, write_weights
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
 from brainalign.scoring.correlation import mean_over_targets, pearson
 from brainalign.splits import check_disjoint
 from brainalign.voxelwise.samples import as_features, as_targets, is_latents, is_trials
+from brainalign.voxelwise.targets import TargetRows
 
 __all__ = ["Encoder", "load_encoder"]
 
@@ -47,6 +47,9 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     provenance_ : Provenance
         Stimuli, subjects, units, split and latent spaces fitted on (empty for bare arrays).
     """
+
+    _reads_blocks = False
+    """Whether `_fit` takes large targets as `TargetRows`, which stay on disk."""
 
     # -- what a subclass writes ---------------------------------------------------------------------------------
 
@@ -86,12 +89,15 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         DataError
             When something is not finite, does not pair, or is too little.
         """
-        responses, targets, groups, self.provenance_ = pair(X, y, groups)
+        responses, targets, groups, self.provenance_ = pair(X, y, groups, in_blocks=self._reads_blocks)
         responses = as_features(self, responses, reset=True)
         self._single = not isinstance(y, Mapping)
-        flat = {}
+        flat: dict[str, Any] = {}
         self.target_shapes_: dict[str, tuple[int, ...]] = {}
         for name, values in targets.items():
+            if isinstance(values, TargetRows):
+                self.target_shapes_[name], flat[name] = values.item_shape, values
+                continue
             values = values if isinstance(values, np.ndarray) or values is None else np.asarray(values)
             self.target_shapes_[name] = () if values is None else values.shape[1:]
             if values is not None and values.ndim > 2:
@@ -187,8 +193,7 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             except TypeError as error:
                 raise DataError(f"hyper-parameter '{name}' cannot be saved: {error}", found=value) from error
         with atomic_folder(folder) as draft:
-            state = {name: np.ascontiguousarray(value) for name, value in self._state().items()}
-            save_file(state, draft / WEIGHTS)
+            write_weights(draft / WEIGHTS, self._state())
             config = {
                 "format": FORMAT,
                 "encoder": type(self).__name__,
@@ -238,26 +243,8 @@ def load_encoder(folder: str | PathLike[str]) -> Encoder:
             raise
         raise DataError("not the config of an encoder", path=root / CONFIG, found=str(error)) from error
     encoder = encoder_class(name, path=root / CONFIG)
-    state = _read_weights(root / WEIGHTS, digest)
+    state = read_weights(root / WEIGHTS, digest)
     try:
         return encoder(**params)._load(config, state)
     except (KeyError, TypeError, AttributeError, DataError) as error:
         raise DataError(f"config and weights do not make a {name}", path=root, found=str(error)) from error
-
-
-def _read_weights(path: Path, digest: str) -> dict[str, np.ndarray]:
-    """Arrays of a safetensors file whose sha256 is as the config says."""
-    if not path.is_file():
-        raise DataError("the weights of this encoder are missing", path=path, expected=WEIGHTS)
-    if (found := sha256_file(path)) != digest:
-        raise DataError(
-            "the weights are not those that were saved",
-            path=path,
-            expected=f"sha256 {str(digest)[:12]}",
-            found=found[:12],
-            fix="copy the folder again, or fit and save again",
-        )
-    try:
-        return load(path.read_bytes())
-    except SafetensorError as error:
-        raise DataError("not a safetensors file", path=path, found=str(error)) from error

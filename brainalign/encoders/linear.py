@@ -8,31 +8,36 @@ of training samples that were held out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from brainalign.arrays import row_blocks
 from brainalign.encoders.base import Encoder
+from brainalign.encoders.linear_maps import DualMap, folded, held_out_gain, spread
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import on_device
-from brainalign.voxelwise.plan import RidgeFit, plan_ridge
+from brainalign.voxelwise.backend import on_device, to_numpy
+from brainalign.voxelwise.plan import TARGET_BYTES, DualRidgeFit, RidgeFit, RidgePlan, plan_ridge
 from brainalign.voxelwise.samples import resolve_folds
 
 __all__ = ["LinearEncoder"]
 
-_STILL = 1e-3
-"""Held-out predictions whose SD is below this share of the target's are not blown up by rescaling."""
+_LARGE = 2**30
+"""Targets from this size on go through in wider blocks: fewer and longer reads from disk."""
 
 
 class LinearEncoder(Encoder):
     """Ridge regression to one or several latent spaces, from one decomposition of the responses.
 
+    With more features than samples and more than 1 GiB of coefficients, weights of the training samples are kept
+    instead, on disk where they are large; latents that are memory-mapped are read in blocks. So the targets of
+    Brain-Diffuser fit into the memory of a laptop: see ``scripts/bench/bench_linear_encoder.py``.
+
     Parameters
     ----------
-    alphas : "auto", float or sequence of float
-        Penalties; each latent dimension gets its own.
+    alphas : "auto", float, sequence of float, or mapping of target to one of these
+        Penalties; each latent dimension gets its own where there are several. Brain-Diffuser takes
+        ``{"vdvae": 5e4, "clip_vision": 6e4, "clip_text": 1e5}`` with ``cv="loo"``.
     cv : int, splitter, iterable of (train, test), "loo", "gcv" or None
         How penalties are chosen; a number keeps the repetitions of a stimulus together. "loo" is the closed form.
         None needs a single alpha.
@@ -47,9 +52,13 @@ class LinearEncoder(Encoder):
 
     Attributes
     ----------
-    fits_ : dict of str to RidgeFit
+    fits_ : dict of str to RidgeFit or DualMap
         For each target the map with standardisation and rescaling folded in: ``coef`` (n_features, n_flat),
         ``best_alphas``, ``cv_scores`` (R² before rescaling).
+    response_mean_, response_scale_ : ndarray, shape (n_features,)
+        Of the training samples; the scale is 1 without `standardize`.
+    latent_norms_ : dict of str to float
+        Root mean square distance of the training latents from their mean.
 
     Examples
     --------
@@ -60,6 +69,8 @@ class LinearEncoder(Encoder):
     >>> encoder.predict(responses[60:]).shape, encoder.score(responses[60:], latents[60:]) > 0.99
     ((20, 2, 3), True)
     """
+
+    _reads_blocks = True
 
     def __init__(
         self,
@@ -76,64 +87,82 @@ class LinearEncoder(Encoder):
         self.rescale = rescale
         self.device = device
 
-    def _fit(self, X: np.ndarray, targets: Mapping[str, np.ndarray], groups: np.ndarray | None) -> None:
+    def _fit(self, X: np.ndarray, targets: Mapping[str, Any], groups: np.ndarray | None) -> None:
         if self.rescale and (self.cv is None or (isinstance(self.cv, str) and self.cv == "gcv")):
             raise DataError(
                 f"rescale needs held-out predictions, and cv={self.cv!r} makes none",
                 expected="cv=5, 'loo' or folds",
                 fix="rescale=False",
             )
+        alphas = self._alphas_of(targets)
         divisions = resolve_folds(self.cv, len(X), groups)
-        scale = _spread(X) if self.standardize else np.ones(X.shape[1])
+        scale = spread(X) if self.standardize else np.ones(X.shape[1])
         scale[scale == 0] = 1.0
         dtype = str(np.result_type(X.dtype, *(target.dtype for target in targets.values())))
         design = X if not self.standardize else X / scale.astype(X.dtype)
-        plan = plan_ridge(on_device(design, self.device), self.alphas, divisions, dtype=dtype)
-        self.fits_ = {}
+        plan = plan_ridge(on_device(design, self.device), next(iter(alphas.values())), divisions, dtype=dtype)
+        self.response_scale_, self.response_mean_ = scale, to_numpy(plan.decomposition.mean) * scale
+        self.fits_: dict[str, Any] = {}
+        self.latent_norms_: dict[str, float] = {}
         for name, target in targets.items():
-            fit = plan.fit(target)
-            if self.rescale:
-                fit = _rescaled(fit, _spread(target))
-            np.divide(fit.coef, scale[:, None].astype(dtype), out=fit.coef)
-            self.fits_[name] = replace(fit, x_mean=fit.x_mean * scale)
+            self._fit_target(name, plan.with_alphas(alphas[name]), target)
+
+    def _fit_target(self, name: str, plan: RidgePlan, target: Any) -> None:
+        large = target.size * target.dtype.itemsize > _LARGE
+        fit = plan.fit(target, block_bytes=16 * TARGET_BYTES if large else None, keep_coef="auto")
+        deviation = spread(target, fit.y_mean)
+        self.latent_norms_[name] = float(np.sqrt(np.square(deviation).sum()))
+        gain, y_mean = held_out_gain(fit, deviation) if self.rescale else (np.ones_like(fit.y_mean), fit.y_mean)
+        self.fits_[name] = folded(fit, self.response_scale_, gain, y_mean)
+
+    def _alphas_of(self, targets: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(self.alphas, Mapping):
+            return dict.fromkeys(targets, self.alphas)
+        if set(self.alphas) != set(targets):
+            raise DataError(
+                "alphas are given for other targets than those to be fitted",
+                expected=sorted(targets),
+                found=sorted(map(str, self.alphas)),
+                fix="name each target once, or give one choice for all",
+            )
+        return dict(self.alphas)
 
     def _predict(self, X: np.ndarray) -> dict[str, np.ndarray]:
         return {name: fit.predict(X) for name, fit in self.fits_.items()}
 
     def _state(self) -> dict[str, np.ndarray]:
-        return {f"{name}/{part}": value for name, fit in self.fits_.items() for part, value in vars(fit).items()}
+        state = {"response_mean": self.response_mean_, "response_scale": self.response_scale_}
+        for name, fit in self.fits_.items():
+            parts = dict(vars(fit))
+            if isinstance(fit, DualMap):
+                parts = {part: getattr(fit.fit, part) for part in _PARTS} | {"gain": fit.gain, "y_mean": fit.y_mean}
+                parts["dual"] = fit.fit.dual.T  # target by target, as it lies on disk
+                state["design"] = to_numpy(fit.fit.X)  # all targets share it
+            state |= {f"{name}/{part}": value for part, value in parts.items()}
+            state[f"{name}/norm"] = np.array(self.latent_norms_[name])
+        return state
 
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
-        parts = [field.name for field in fields(RidgeFit)]
-        self.fits_ = {
-            name: RidgeFit(**{part: state[f"{name}/{part}"] for part in parts}) for name in self.target_shapes_
-        }
-        n_flat = {name: int(np.prod(shape, dtype=int)) for name, shape in self.target_shapes_.items()}
-        for name, fit in self.fits_.items():
-            if fit.coef.shape != (self.n_features_in_, n_flat[name]):
-                raise DataError(
-                    f"weights of '{name}' do not match the config",
-                    expected=(self.n_features_in_, n_flat[name]),
-                    found=fit.coef.shape,
-                )
+        self.response_mean_, self.response_scale_ = state["response_mean"], state["response_scale"]
+        self.latent_norms_ = {name: float(state[f"{name}/norm"]) for name in self.target_shapes_}
+        self.fits_ = {name: self._restored(name, state) for name in self.target_shapes_}
+
+    def _restored(self, name: str, state: Mapping[str, np.ndarray]) -> RidgeFit | DualMap:
+        n_flat, n_features = int(np.prod(self.target_shapes_[name], dtype=int)), self.n_features_in_
+        part = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
+        if "dual" not in part:
+            found: Any = part["coef"].shape
+            expected: Any = n_features, n_flat
+            made: Any = RidgeFit(**{field.name: part[field.name] for field in fields(RidgeFit)})
+        else:
+            design = state["design"]
+            found, expected = (part["dual"].shape, design.shape[1]), ((n_flat, len(design)), n_features)
+            fit = DualRidgeFit(design, part["dual"].T, y_mean=np.zeros(n_flat), **{one: part[one] for one in _PARTS})
+            made = DualMap(fit, self.response_scale_, part["gain"], part["y_mean"])
+        if found != expected or part["y_mean"].shape != (n_flat,):
+            raise DataError(f"weights of '{name}' do not match the config", expected=expected, found=found)
+        return made
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """SD of each column, in float64 and two passes over blocks of rows; 0 for a constant column."""
-    mean, total = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    blocks = list(row_blocks(len(values), 8 * values.shape[1], budget=2**24))
-    for rows in blocks:
-        mean += values[rows].sum(axis=0, dtype=np.float64) / len(values)
-    for rows in blocks:
-        total += np.square(values[rows] - mean).sum(axis=0)
-    spread = np.sqrt(total / len(values))
-    return np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)
-
-
-def _rescaled(fit: RidgeFit, spread: np.ndarray) -> RidgeFit:
-    """The fit whose held-out predictions have the mean and SD of the training targets."""
-    moving = fit.held_out_std > _STILL * spread
-    factor = np.where(moving, spread / np.where(moving, fit.held_out_std, 1.0), 1.0)
-    shift = np.where(moving, factor * (fit.y_mean - fit.held_out_mean), 0.0)
-    np.multiply(fit.coef, factor.astype(fit.coef.dtype), out=fit.coef)
-    return replace(fit, y_mean=fit.y_mean + shift)
+_PARTS = ("x_mean", "best_alphas", "cv_scores", "held_out_mean", "held_out_std")
+"""What of a `DualRidgeFit` is saved as it is."""

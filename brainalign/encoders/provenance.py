@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.arrays import BLOCK_BYTES
 from brainalign.errors import DataError
 from brainalign.voxelwise.samples import is_latents, is_trials
+from brainalign.voxelwise.targets import TargetRows
 
 __all__ = ["Provenance", "pair"]
 
@@ -92,8 +94,15 @@ def _subjects(trials: Any) -> tuple[str, ...]:
     return tuple(sorted(set(trials.trials["subject"].astype(str))))
 
 
-def pair(X: Any, y: Any, groups: Any = None) -> tuple[Any, dict[str, Any], Any, Provenance]:
+def pair(X: Any, y: Any, groups: Any = None, *, in_blocks: bool = False) -> tuple[Any, dict[str, Any], Any, Provenance]:
     """Join Trials with Latents by stimulus, or pass arrays through.
+
+    Parameters
+    ----------
+    X, y, groups
+        As in `Encoder.fit`.
+    in_blocks : bool
+        Leave large latents that are memory-mapped on disk, as `TargetRows`.
 
     Returns
     -------
@@ -123,4 +132,13 @@ def pair(X: Any, y: Any, groups: Any = None) -> tuple[Any, dict[str, Any], Any, 
         return X, targets, groups, Provenance()
     ids = X.stimulus_ids
     groups = ids if groups is None else np.asarray(groups)
-    return X.matrix(), {name: one.at(ids) for name, one in targets.items()}, groups, Provenance.of(X, targets)
+    rows = {name: _rows(one, ids) if in_blocks else one.at(ids) for name, one in targets.items()}
+    return X.matrix(), rows, groups, Provenance.of(X, targets)
+
+
+def _rows(latents: Any, ids: Any) -> Any:
+    """Latents of the stimuli, left on disk where they are mapped and large."""
+    values = latents.values
+    if not isinstance(values, np.memmap) or values[:1].nbytes * len(ids) <= BLOCK_BYTES:
+        return latents.at(ids)
+    return TargetRows(values.reshape(len(values), -1), latents.rows(ids), item_shape=values.shape[1:])

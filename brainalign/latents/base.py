@@ -72,7 +72,17 @@ class Latents:
         return f"Latents({len(self)} stimuli × {self.shape[1:]} in {self.space})"
 
     def at(self, ids: Iterable[Any]) -> np.ndarray:
-        """Rows of the given ids, in their order (repeats allowed).
+        """Latents of the given ids, in their order (repeats allowed).
+
+        Raises
+        ------
+        DataError
+            Listing the first five ids that are not here.
+        """
+        return np.asarray(self.values[self.rows(ids)])
+
+    def rows(self, ids: Iterable[Any]) -> np.ndarray:
+        """Row number of each of the given ids.
 
         Raises
         ------
@@ -89,7 +99,7 @@ class Latents:
                 found=unknown[:5],
                 fix="extract latents for these stimuli too, or select the trials that have them",
             )
-        return np.asarray(self.values[rows])
+        return rows
 
     def flat(self) -> np.ndarray:
         """Rows as vectors: (n_stimuli, n_features) float32."""

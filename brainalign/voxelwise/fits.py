@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,55 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
+from brainalign.cache import Cache
 from brainalign.errors import DataError
 from brainalign.voxelwise.backend import to_like, to_numpy
 from brainalign.voxelwise.solvers import combine_rows, kernel
 
-__all__ = ["COEF_BYTES", "DualRidgeFit", "RidgeFit"]
+__all__ = ["COEF_BYTES", "DualRidgeFit", "RidgeFit", "WeightStore"]
 
 COEF_BYTES = 2**30
-"""Coefficients of a wide design above this size are formed only when asked for."""
+"""Coefficients of a wide design above this size are formed only when asked for; weights of samples lie on disk."""
+
+
+class WeightStore:
+    """Weights (n_rows, n_targets) written block of targets by block, in order.
+
+    Parameters
+    ----------
+    n_rows, n_targets : int
+    dtype : str
+    may_spill : bool
+        Beyond `COEF_BYTES`, write to an unnamed file of the cache, target by target; the system frees it with the
+        memory map that `weights` returns.
+    """
+
+    def __init__(self, n_rows: int, n_targets: int, dtype: str, *, may_spill: bool = False) -> None:
+        self.shape, self.dtype = (n_rows, n_targets), np.dtype(dtype)
+        self._file: Any = None
+        if may_spill and n_rows * n_targets * self.dtype.itemsize > COEF_BYTES:
+            self._file = tempfile.TemporaryFile(prefix="brainalign-", dir=Cache().root)  # noqa: SIM115 (lives with the map)
+        else:
+            self._array = np.empty(self.shape, self.dtype)
+
+    def block(self, columns: slice) -> np.ndarray:
+        """Where the weights of some targets are put."""
+        if self._file is None:
+            return self._array[:, columns]
+        return np.empty((self.shape[0], columns.stop - columns.start), self.dtype)
+
+    def put(self, columns: slice, block: np.ndarray) -> None:
+        """Take what `block` gave, filled."""
+        if self._file is not None:
+            for some in row_blocks(block.shape[1], block.shape[0] * self.dtype.itemsize, budget=2**24):
+                self._file.write(np.ascontiguousarray(block[:, some].T))
+
+    def weights(self) -> np.ndarray:
+        """All of them; a memory map where they are on disk."""
+        if self._file is None:
+            return self._array
+        self._file.flush()
+        return np.memmap(self._file, self.dtype, mode="r", shape=self.shape[::-1]).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +113,7 @@ class DualRidgeFit:
     X : array (n_samples, n_features)
         The design fitted on, by reference; a memory map stays on disk.
     dual : array (n_samples, n_targets)
+        A memory map where it is large.
         Predictions are ``(new X - x_mean) (X - x_mean)' dual + y_mean``.
     x_mean, y_mean, best_alphas, cv_scores, held_out_mean, held_out_std
         As in `RidgeFit`.
@@ -108,16 +151,24 @@ class DualRidgeFit:
     @property
     def intercept(self) -> np.ndarray:
         """(n_targets,), float64."""
-        return self.y_mean + (self._kernel(np.zeros((1, len(self.x_mean))), "float64") @ self.dual)[0]
+        out = np.empty((1, len(self.y_mean)))
+        self._apply(self._kernel(np.zeros((1, len(self.x_mean))), "float64"), out)
+        return out[0]
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Predictions (n_samples, n_targets) in the precision of X, read in blocks."""
+        """Predictions (n_samples, n_targets) in the precision of X, read in blocks; the weights are read once for many
+        samples."""
         dtype = "float32" if X.dtype == np.float32 else "float64"
         out = np.empty((len(X), len(self.y_mean)), dtype=dtype)
-        for rows in row_blocks(len(X), 16 * len(self.dual), budget=BLOCK_BYTES // 8):
-            out[rows] = self._kernel(X[rows], dtype) @ self.dual.astype(dtype, copy=False)
-            out[rows] += self.y_mean
+        for rows in row_blocks(len(X), 16 * len(self.dual)):
+            self._apply(self._kernel(X[rows], dtype), out[rows])
         return out
+
+    def _apply(self, products: np.ndarray, out: np.ndarray) -> None:
+        """``products @ dual + y_mean`` into `out`, some targets at a time."""
+        for columns in row_blocks(len(self.y_mean), 8 * len(self.dual), budget=BLOCK_BYTES // 4):
+            out[:, columns] = products @ self.dual[:, columns].astype(products.dtype, copy=False)
+            out[:, columns] += self.y_mean[columns]
 
     def _kernel(self, X: np.ndarray, dtype: str) -> np.ndarray:
         """Products of the rows of X and of the design, both about the mean."""

@@ -16,9 +16,10 @@ from brainalign.errors import DataError
 from brainalign.splits import check_disjoint
 from brainalign.voxelwise.backend import block_bytes as budget_of
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
+from brainalign.voxelwise.direct import SharedPenalty, shared_penalty
 from brainalign.voxelwise.factors import FoldFactor, LooFactor, factor_fold, factor_loo
-from brainalign.voxelwise.fits import COEF_BYTES, DualRidgeFit, RidgeFit, write_combined
-from brainalign.voxelwise.heldout import project_fold, project_gcv, project_loo
+from brainalign.voxelwise.fits import COEF_BYTES, DualRidgeFit, RidgeFit, WeightStore, write_combined
+from brainalign.voxelwise.heldout import Moments, project_fold, project_gcv, project_loo
 from brainalign.voxelwise.search import best_rows, line_search, search_grid
 from brainalign.voxelwise.solvers import Decomposition, as_weights, auto_alphas, check_alphas, decompose
 from brainalign.voxelwise.targets import Targets
@@ -88,9 +89,7 @@ def plan_ridge(
         raise DataError(f"no scoring_dtype {scoring_dtype!r}", expected="'bfloat16' or None")
     weights = as_weights(sample_weight, len(X))
     made = decompose(X, centre=fit_intercept, dtype=dtype, sample_weight=weights)
-    grid, search = _grid(alphas, to_numpy(made.eigenvalues)), search_grid(alphas, made.eigenvalues) is not None
-    if folds is None and len(grid) > 1:
-        raise DataError("several alphas but nothing to choose by", expected="one alpha, or folds", found=grid.tolist())
+    grid, search = _grid(alphas, made, choosing=folds is not None)
     if folds is None or isinstance(folds, str):
         if folds not in (None, "loo", "gcv"):
             raise DataError(f"no cross-validation {folds!r}", expected="folds, 'loo', 'gcv' or None")
@@ -107,12 +106,17 @@ def plan_ridge(
     return RidgePlan(made, design, grid, "folds", factors, search=search)
 
 
-def _grid(alphas: Any, eigenvalues: np.ndarray) -> np.ndarray:
-    """The penalties that every target tries, ascending where they are to be searched between."""
+def _grid(alphas: Any, made: Decomposition, *, choosing: bool) -> tuple[np.ndarray, bool]:
+    """The penalties that every target tries, ascending where they are to be searched between; and whether they are."""
+    eigenvalues = to_numpy(made.eigenvalues)
     coarse = search_grid(alphas, eigenvalues)
     if coarse is not None:
-        return coarse
-    return auto_alphas(eigenvalues) if isinstance(alphas, str) and alphas == "auto" else check_alphas(alphas)
+        grid = coarse
+    else:
+        grid = auto_alphas(eigenvalues) if isinstance(alphas, str) and alphas == "auto" else check_alphas(alphas)
+    if not choosing and len(grid) > 1:
+        raise DataError("several alphas but nothing to choose by", expected="one alpha, or folds", found=grid.tolist())
+    return grid, coarse is not None
 
 
 def _check_folds(
@@ -179,6 +183,11 @@ class RidgePlan:
     loo: LooFactor | None = None
     search: bool = False
 
+    def with_alphas(self, alphas: Any) -> RidgePlan:
+        """The same factors with other penalties to choose from, as `plan_ridge` takes them."""
+        grid, search = _grid(alphas, self.decomposition, choosing=self.method is not None)
+        return replace(self, alphas=grid, search=search)
+
     def fit(
         self,
         Y: Any,
@@ -204,6 +213,7 @@ class RidgePlan:
         keep_coef : True, False or "auto"
             With more features than samples, False keeps weights of the samples and never forms n_features x
             n_targets; "auto" does so where the coefficients would pass 1 GiB. Otherwise they are the smaller form.
+            Weights that pass 1 GiB themselves lie in an unnamed file of the cache, which goes with them.
 
         Returns
         -------
@@ -221,24 +231,51 @@ class RidgePlan:
         targets = Targets.of(Y, self, block_bytes or budget_of(self.design, TARGET_BYTES))
         shared = None if per_target else self._shared_choice(targets, scoring)
         made, n_targets = self.decomposition, len(targets.mean)
-        weights = np.empty((len(self.design) if made.wide else len(made.mean), n_targets), made.dtype)
+        direct = self._direct(shared, n_targets)
+        n_bytes = n_targets * len(made.mean) * (4 if made.dtype == "float32" else 8)
+        dual = made.wide and (not keep_coef or (keep_coef == "auto" and n_bytes > COEF_BYTES))
+        store = WeightStore(len(self.design) if made.wide else len(made.mean), n_targets, made.dtype, may_spill=dual)
         figures = [np.empty(n_targets) for _ in range(4)]
         for columns, block in targets:
-            projections, products = self._project(block)
-            chosen, values = self._choose(projections, scoring, block.shape[1], shared)
+            out = store.block(columns)
+            if direct is None:
+                projections, products = self._project(block)
+                chosen, values = self._choose(projections, scoring, block.shape[1], shared)
+                self._refit(products, chosen, out=out)
+            else:
+                chosen, values = self._fit_directly(*direct, block, scoring, out=out)
             for kept, found in zip(figures, (chosen, *values), strict=True):
                 kept[columns] = found
-            self._refit(products, chosen, out=weights[:, columns])
+            store.put(columns, out)
         figures[1][targets.constant] = np.nan
         figures[2] += targets.mean
-        x_mean = to_numpy(made.mean)
+        weights, x_mean = store.weights(), to_numpy(made.mean)
         if not made.wide:
             return RidgeFit(weights, x_mean, targets.mean, *figures)
-        n_bytes = weights.itemsize * n_targets * len(x_mean)
-        if not keep_coef or (keep_coef == "auto" and n_bytes > COEF_BYTES):
+        if dual:
             return DualRidgeFit(made.X, weights, x_mean, targets.mean, *figures)
         coef = write_combined(made.X, x_mean, weights, np.empty((len(x_mean), n_targets), weights.dtype))
         return RidgeFit(coef, x_mean, targets.mean, *figures)
+
+    def _direct(self, shared: float | None, n_targets: int) -> tuple[SharedPenalty, float] | None:
+        """The inverse at the one penalty of all targets, where there is one and it pays to form it."""
+        made = self.decomposition
+        alpha = shared if shared is not None else float(self.alphas[0]) if len(self.alphas) == 1 else None
+        exact = self.method is None or (self.loo is not None and self.loo.full and self.loo.left_half is None)
+        if alpha is None or not exact or not made.wide or made.weighted or n_targets <= len(self.design):
+            return None
+        return shared_penalty(made, alpha), alpha
+
+    def _fit_directly(
+        self, direct: SharedPenalty, alpha: float, block: Any, scoring: str, *, out: np.ndarray
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """What `_choose` returns, with the weights of the samples written on the way."""
+        weights, n_targets = direct.weights(block), block.shape[1]
+        out[...] = to_numpy(weights)
+        if self.method is None:
+            return np.full(n_targets, alpha), (np.full(n_targets, np.nan),) * 3
+        values = _summary([direct.moments(block, weights)], scoring)
+        return np.full(n_targets, alpha), tuple(one[0] for one in values)
 
     def _choose(
         self, projections: Iterable[Any], scoring: str, n_targets: int, shared: float | None
@@ -321,13 +358,7 @@ class RidgePlan:
         if self.method == "gcv":
             (only,) = projections
             return to_numpy(only.scores(penalties)), nothing, nothing
-        moments = [one.moments(penalties) for one in projections]
-        sums = [one.prediction_sums() for one in moments]
-        weight = sum(one.weight for one in moments)
-        mean = sum(one for one, _ in sums) / weight
-        spread = (sum(one for _, one in sums) / weight - mean**2).clip(0.0) ** 0.5
-        scores = _nan_mean([one.score(scoring) for one in moments])
-        return to_numpy(scores), to_numpy(mean), to_numpy(spread)
+        return _summary([one.moments(penalties) for one in projections], scoring)
 
     def _refit(self, products: Any, alphas: np.ndarray, *, out: np.ndarray) -> None:
         """Coefficients, or weights of the samples where the design is wide."""
@@ -338,6 +369,14 @@ class RidgePlan:
             out[...] = to_numpy(made.dual(rotated))
         else:
             made.lift(rotated, out)
+
+
+def _summary(moments: list[Moments], scoring: str) -> tuple[np.ndarray, ...]:
+    """Score, and mean and SD of the held-out predictions, over all folds."""
+    sums, weight = [one.prediction_sums() for one in moments], sum(one.weight for one in moments)
+    mean = sum(one for one, _ in sums) / weight
+    spread = (sum(one for _, one in sums) / weight - mean**2).clip(0.0) ** 0.5
+    return to_numpy(_nan_mean([one.score(scoring) for one in moments])), to_numpy(mean), to_numpy(spread)
 
 
 def _nan_mean(scores: list[Any]) -> Any:

@@ -215,11 +215,15 @@ def _centred_rows(X: Any, mean: Any, root: Any) -> Iterator[Any]:
 
 
 def _row_gram(X: Any, mean: Any, root: Any) -> Any:
-    """XX' of the centred and weighted X in float64, by blocks of columns."""
-    gram = 0.0
-    for columns in _feature_blocks(X):
-        block = (cast(X[:, columns], "float64") - mean[columns]) * root[:, None]
-        gram = gram + block @ block.T
+    """XX' of the centred and weighted X in float64, by blocks of columns: few, as each adds to all of the result."""
+    gram: Any = None
+    for columns in row_blocks(X.shape[1], len(X) * 8):
+        block = cast(X[:, columns], "float64") - mean[columns]
+        block *= root[:, None]
+        if gram is None:
+            gram = block @ block.T
+        else:
+            gram += block @ block.T
     return gram
 
 

@@ -15,7 +15,44 @@ from brainalign.voxelwise.backend import block_bytes, cast, is_tensor, namespace
 if TYPE_CHECKING:
     from brainalign.voxelwise.plan import RidgePlan
 
-__all__ = ["Targets"]
+__all__ = ["TargetRows", "Targets"]
+
+
+class TargetRows:
+    """Chosen rows of targets that stay on disk: what is read is what is asked for.
+
+    Parameters
+    ----------
+    values : array (n_stimuli, n_targets)
+        A memory map, say.
+    rows : array of int, (n_samples,)
+    item_shape : tuple of int, optional
+        Shape of a row before it was flattened.
+
+    Examples
+    --------
+    >>> rows = TargetRows(np.arange(6).reshape(3, 2), np.array([2, 0, 2]))
+    >>> rows.shape, rows[:2, 1:].tolist()
+    ((3, 2), [[5], [1]])
+    """
+
+    ndim = 2
+
+    def __init__(self, values: np.ndarray, rows: np.ndarray, *, item_shape: tuple[int, ...] | None = None) -> None:
+        self.values, self.rows = values, np.asarray(rows)
+        self.item_shape = values.shape[1:] if item_shape is None else item_shape
+        self.shape, self.dtype = (len(self.rows), values.shape[1]), values.dtype
+        self.size = self.shape[0] * self.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        return np.asarray(self.values[self.rows[rows], columns])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)
