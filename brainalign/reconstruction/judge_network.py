@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -23,7 +24,7 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 80, 112)
         blocks = []
-        for before, after in zip(widths, widths[1:]):
+        for before, after in itertools.pairwise(widths):
             blocks += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
             blocks += [nn.Conv2d(after, after, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.trunk = nn.Sequential(*blocks, nn.Conv2d(112, 32, 1), nn.ReLU(), nn.Flatten())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import re
 from collections import Counter
 from multiprocessing import get_context
@@ -54,7 +55,7 @@ def learn_merges() -> list[tuple[str, str]]:
     while any(len(parts) > 1 for parts in words.values()):
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in words.items():
-            for pair in zip(parts, parts[1:]):
+            for pair in itertools.pairwise(parts):
                 pairs[pair] += counts[word]
         best = max(sorted(pairs), key=pairs.__getitem__)
         merges.append(best)
