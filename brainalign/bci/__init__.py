@@ -7,14 +7,10 @@ from typing import Any
 
 _HOMES = {
     "AugmentedCovariance": "augmented",
-    "BlockedFolds": "blocked",
     "augmented_covariances": "augmented",
     "augmented_grid": "lagged",
     "information_transfer_rate": "metrics",
-    "label_windows": "windows",
     "normalised_mcc": "metrics",
-    "riemannian_mean": "geometry",
-    "tangent_vectors": "geometry",
 }
 
 __all__ = sorted(_HOMES)
