@@ -110,7 +110,7 @@ def test_scikit_learn_contract(trials):
     "change, said",
     [
         (lambda X: X[0], "n_trials, n_channels, n_times"),
-        (lambda X: np.where(X == X[1, 1, 3], np.nan, X), "trials"),
+        (lambda X: np.where(X[1, 1, 3] == X, np.nan, X), "trials"),
         (lambda X: X[:, :, :6], "too short"),
         (lambda X: np.where(np.arange(4)[:, None] == 2, 1.0, X), "do not vary"),
     ],
