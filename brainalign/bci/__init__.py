@@ -1,4 +1,4 @@
-"""BCI: augmented covariances, and evaluation that is honest in time. Needs ``pip install "brainalign[bci]"`` in parts."""
+"""BCI: augmented covariances, and evaluation that is honest in time (``pip install "brainalign[bci]"`` for MOABB)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _HOMES = {
     "augmented_covariances": "augmented",
     "augmented_grid": "lagged",
     "information_transfer_rate": "metrics",
+    "label_windows": "windows",
     "normalised_mcc": "metrics",
+    "riemannian_mean": "geometry",
+    "tangent_vectors": "geometry",
 }
 
 __all__ = sorted(_HOMES)

@@ -45,22 +45,22 @@ def augmented_grid(
     >>> sorted(cells), np.allclose(cells[4, 3], augmented_covariances(X, 4, 3))
     ([(1, 1), (4, 1), (4, 3)], True)
     """
-    X = as_epochs(X)
+    epochs = as_epochs(X)
     orders, lags = list(orders), list(lags)
     for order in orders:
         for lag in lags:
-            window_length(X.shape[2], order, lag)
+            window_length(epochs.shape[2], order, lag)
     # Centring the whole trial changes no covariance, and keeps the sums small.
-    X = X - X.mean(axis=2, keepdims=True)
+    epochs = epochs - epochs.mean(axis=2, keepdims=True)
     whole: dict[int, NDArray] = {}
     for lag in lags:
         for order in orders:
             if order == 1 and lag != lags[0]:
                 continue
             if order <= _DIRECT:
-                yield order, lag, augmented_covariances(X, order, lag)
+                yield order, lag, augmented_covariances(epochs, order, lag)
             else:
-                yield order, lag, _cell(X, order, lag, whole)
+                yield order, lag, _cell(epochs, order, lag, whole)
 
 
 def _product(left: NDArray, right: NDArray) -> NDArray:

@@ -25,7 +25,9 @@ def normalised_mcc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     true, predicted = np.asarray(y_true), np.asarray(y_pred)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true):
         raise DataError("labels must be two equally long lists", found=f"{true.shape} and {predicted.shape}")
-    table = confusion_matrix(true, predicted, classes=np.unique(np.concatenate([true, predicted]))).astype(float)
+    table = confusion_matrix(true, predicted, classes=np.unique(np.concatenate([true, predicted])).tolist()).astype(
+        float
+    )
     n, correct, rows, columns = table.sum(), np.trace(table), table.sum(axis=1), table.sum(axis=0)
     spread = (n**2 - rows @ rows) * (n**2 - columns @ columns)
     mcc = 0.0 if spread == 0 else (correct * n - rows @ columns) / np.sqrt(spread)
