@@ -11,11 +11,12 @@ _HOMES = {
     "Batch": "batches",
     "Rows": "batches",
     "TrainResult": "trainer",
+    "WholeBatchLoss": "whole_batch",
     "seeded": "randomness",
     "train": "trainer",
 }
 
-__all__ = ["Batch", "Rows", "TrainOptions", "TrainResult", "seeded", "train"]
+__all__ = ["Batch", "Rows", "TrainOptions", "TrainResult", "WholeBatchLoss", "seeded", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ class TrainOptions:
         Parts into which a batch is cut, one on the device at a time; the gradient is that of the whole batch.
     split_on_oom : bool
         When the device runs out of memory, double `accumulate` and take the step again. Right for losses that are
-        means over samples; switch it off for losses that compare the samples of a batch.
+        means over samples; those that compare the samples of a batch must be a `WholeBatchLoss`.
     drop_last : bool
         Leave out the last, smaller batch of an epoch.
     patience : int or None

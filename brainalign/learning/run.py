@@ -18,11 +18,12 @@ from brainalign.learning.options import TrainOptions
 from brainalign.learning.randomness import random_state, seeded, set_random_state
 from brainalign.learning.setup import make_accelerator, make_optimiser
 from brainalign.learning.snapshots import Progress, identity, write_snapshot
+from brainalign.learning.whole_batch import WholeBatchLoss, backward_in_parts, values_in_parts
 from brainalign.parallel import progress
 
 __all__ = ["Loss", "Run"]
 
-Loss = Callable[[torch.nn.Module, Batch], Any]
+Loss = Callable[[torch.nn.Module, Batch], Any] | WholeBatchLoss
 
 
 class Run:
@@ -90,6 +91,9 @@ class Run:
 
     def _backward(self, rows: np.ndarray, step: int) -> dict[str, torch.Tensor]:
         """Gradient of the mean loss over `rows`, taken in parts."""
+        if isinstance(self.loss, WholeBatchLoss):
+            batch = self.data.read(rows, step / self.n_steps)
+            return backward_in_parts(self.loss, self.model, batch, self.state.accumulate, self.accelerator)
         means: dict[str, torch.Tensor] = {}
         for part in np.array_split(rows, min(self.state.accumulate, len(rows))):
             share = len(part) / len(rows)
@@ -100,6 +104,7 @@ class Run:
         return means
 
     def _values(self, batch: Batch) -> dict[str, torch.Tensor]:
+        assert not isinstance(self.loss, WholeBatchLoss)
         with self.accelerator.autocast():
             values = self.loss(self.model, batch)
         return dict(values) if isinstance(values, Mapping) else {"loss": values}
@@ -174,6 +179,9 @@ class Run:
 
     def _evaluate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         assert self.validation is not None
+        if isinstance(self.loss, WholeBatchLoss):
+            batch = self.validation.read(rows, self.state.step / self.n_steps)
+            return values_in_parts(self.loss, self.model, batch, self.state.accumulate, self.accelerator)
         means: dict[str, Any] = {}
         for part in np.array_split(rows, min(self.state.accumulate, len(rows))):
             values = self._values(self.validation.read(part, self.state.step / self.n_steps))

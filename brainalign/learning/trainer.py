@@ -68,7 +68,7 @@ def train(
     loss : callable
         ``loss(model, batch)`` returns the mean loss of the samples of a batch, or a dict with it under "loss" and
         other means that are written down. A `Batch` maps names to tensors and knows its `rows` and the `progress`
-        of the training.
+        of the training. A loss that compares the samples of a batch is a `WholeBatchLoss`.
     data : mapping of str to array
         Training samples, see `brainalign.learning.batches.Batches`; memory maps are read batch by batch.
     options : TrainOptions
