@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign.analysis.rsa.backend import as_doubles, as_like, namespace, on_device, to_numpy
 from brainalign.arrays import as_matrix
 from brainalign.errors import DataError
 from brainalign.scoring.identification import retrieval
@@ -27,7 +28,7 @@ def to_anchors(X: Any, anchors: Iterable[Any], *, centre: bool = True) -> Any:
 
     Parameters
     ----------
-    X : Latents, or array (n_samples, n_features)
+    X : Latents, or array or tensor (n_samples, n_features)
     anchors : sequence of ids (Latents), or array of int (n_anchors,)
         Which of the samples are anchors; or, for an array X, an array (n_anchors, n_features) of their features.
     centre : bool
@@ -36,7 +37,7 @@ def to_anchors(X: Any, anchors: Iterable[Any], *, centre: bool = True) -> Any:
 
     Returns
     -------
-    Latents or array (n_samples, n_anchors)
+    Latents, array or tensor (n_samples, n_anchors)
         0 for a sample that lies on the mean of the anchors.
 
     Examples
@@ -52,19 +53,20 @@ def to_anchors(X: Any, anchors: Iterable[Any], *, centre: bool = True) -> Any:
         _check_anchors(ids)
         values, basis = X.flat().astype(np.float64), X.select(ids).flat().astype(np.float64)
     else:
-        values = as_matrix(X, name="X", dtype=np.float64)
-        chosen = np.asarray(anchors if hasattr(anchors, "__array__") else list(anchors))
+        values = as_doubles(X)
+        as_matrix(to_numpy(values), name="X")
+        chosen = to_numpy(anchors if hasattr(anchors, "__array__") else list(anchors))
         if chosen.ndim == 1 and chosen.dtype.kind in "iu":
             _check_anchors(chosen.tolist())
             if chosen.min() < -len(values) or chosen.max() >= len(values):
                 raise DataError("anchors are rows of X", expected=f"0 to {len(values) - 1}", found=chosen[:10].tolist())
-            basis = values[chosen]
+            basis = values[on_device(chosen, values)]
         else:
-            basis = as_matrix(chosen, name="anchors", dtype=np.float64, min_rows=2)
+            basis = as_like(as_matrix(chosen, name="anchors", dtype=np.float64, min_rows=2), values)
     if basis.shape[1] != values.shape[1]:
         raise DataError("anchors live in another space", expected=values.shape[1], found=basis.shape[1])
     if centre:
-        mean = basis.mean(axis=0)
+        mean = basis.mean(0)
         values, basis = values - mean, basis - mean
     table = _unit(values) @ _unit(basis).T
     if not is_latents:
@@ -78,9 +80,10 @@ def _check_anchors(anchors: list[Any]) -> None:
         raise DataError("anchors must be two or more, each once", found=f"{len(set(anchors))} of {len(anchors)} differ")
 
 
-def _unit(x: NDArray) -> NDArray[np.float64]:
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+def _unit(x: Any) -> Any:
+    xp = namespace(x)
+    norm = xp.sqrt((x * x).sum(1))[:, None]
+    return x / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
 def choose_anchors(X: Any, n_anchors: int, *, policy: str = "random", seed: int = 0) -> NDArray:

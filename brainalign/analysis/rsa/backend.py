@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.arrays import check_finite
 from brainalign.scoring.correlation import average_ranks
 
-__all__ = ["as_floats", "as_like", "finite", "namespace", "ranks", "to_numpy"]
+__all__ = [
+    "as_doubles",
+    "as_floats",
+    "as_like",
+    "check_numbers",
+    "finite",
+    "namespace",
+    "on_device",
+    "ranks",
+    "to_numpy",
+]
 
 
 def namespace(*arrays: Any) -> Any:
@@ -31,6 +42,17 @@ def as_floats(x: Any) -> Any:
     return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
 
 
+def as_doubles(x: Any) -> Any:
+    """A tensor as floats of its own precision, anything else as an array of float64."""
+    return np.asarray(x, dtype=np.float64) if namespace(x) is np else as_floats(x)
+
+
+def on_device(x: np.ndarray, like: Any) -> Any:
+    """An array of numpy (indices, masks) where `like` is, in its own type."""
+    xp = namespace(like)
+    return x if xp is np else xp.as_tensor(x, device=like.device)
+
+
 def as_like(x: Any, like: Any) -> Any:
     """`x` as floats of the kind, type and device of `like`."""
     xp = namespace(like)
@@ -47,6 +69,13 @@ def to_numpy(x: Any) -> np.ndarray:
 def finite(x: Any) -> bool:
     """Whether no entry is NaN or infinite."""
     return bool(namespace(x).isfinite(x).all())
+
+
+def check_numbers(x: Any, *, name: str) -> None:
+    """Refuse NaN and infinity, saying how many and where (see `brainalign.arrays.check_finite`)."""
+    if not finite(x):
+        values = to_numpy(x)
+        check_finite(values.reshape(-1, values.shape[-1]), name=name)
 
 
 def ranks(x: Any) -> Any:

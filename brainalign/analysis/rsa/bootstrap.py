@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.rdm import n_conditions
+from brainalign.analysis.rsa.backend import as_doubles, as_like, namespace
+from brainalign.analysis.rsa.condensed import n_conditions
+from brainalign.analysis.rsa.replicated import REPLICATED_METHODS, replicated_scores
 from brainalign.analysis.rsa.weighted import GRAM_METHODS, unit_gram, weighted_gram
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
@@ -20,13 +23,15 @@ from brainalign.scoring.ceilings import gram_ceilings
 from brainalign.scoring.resampling import bootstrap_weights
 
 __all__ = [
-    "GRAM_METHODS",
+    "BOOTSTRAP_METHODS",
     "Resamples",
     "bootstrap_scores",
     "contrast_variance",
     "scores_from_gram",
     "two_factor_variance",
 ]
+
+BOOTSTRAP_METHODS = (*GRAM_METHODS, *REPLICATED_METHODS)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ def _multiplicities(drawn: ArrayLike, n: int) -> NDArray[np.float64]:
 
 
 def bootstrap_scores(
-    subject_rdms: ArrayLike,
-    model_rdms: ArrayLike,
+    subject_rdms: Any,
+    model_rdms: Any,
     resamples: Resamples,
     *,
     method: str = "spearman",
@@ -82,10 +87,12 @@ def bootstrap_scores(
 
     Parameters
     ----------
-    subject_rdms : array (n_subjects, n_pairs)
-    model_rdms : array (n_models, n_pairs)
+    subject_rdms : array or tensor (n_subjects, n_pairs)
+    model_rdms : array or tensor (n_models, n_pairs)
+        The large products of tensors are made on their device; draws are arrays.
     resamples : Resamples
-    method : {"pearson", "cosine", "spearman", "rho_a", "whitened_cosine"}
+    method : str
+        Of `compare`; all but "bures_distance".
     factors : {"subjects", "stimuli", "both"}
         What is resampled; "both" needs all three, and returns them.
 
@@ -94,11 +101,21 @@ def bootstrap_scores(
     dict of array (n_draws, n_models + 2)
         NaN where a resample leaves a score undefined. Ceilings are similarities with the mean of the normalised
         (centred, ranked, whitened) RDMs, which is the vector that is nearest to all subjects: for ranks the bound
-        holds for *any* RDM, whereas ranking the mean once more, as rsatoolbox does, comes out slightly lower.
+        holds for *any* RDM, whereas ranking the mean once more, as rsatoolbox does, comes out slightly lower. For
+        Kendall's tau and for Bures there is no such vector: ceilings are similarities with RDMs pooled once, over all
+        conditions (`brainalign.analysis.rsa.replicated`). A Bures kernel has no place without a distance, so copies
+        of a condition lie at distance 0; all other measures leave them out.
     """
-    subjects, models = np.atleast_2d(np.asarray(subject_rdms)), np.atleast_2d(np.asarray(model_rdms))
+    subjects = as_doubles(
+        subject_rdms if namespace(subject_rdms) is not np else np.atleast_2d(np.asarray(subject_rdms))
+    )
+    models = as_like(model_rdms if namespace(model_rdms) is not np else np.atleast_2d(np.asarray(model_rdms)), subjects)
+    if method not in BOOTSTRAP_METHODS:
+        raise DataError(f"no bootstrap for method {method!r}", expected=BOOTSTRAP_METHODS)
+    if method in REPLICATED_METHODS:
+        return _replicated_draws(subjects, models, resamples, method=method, factors=factors)
     n_subjects, n_rdms = len(subjects), len(subjects) + len(models)
-    gram = weighted_gram(np.concatenate([subjects, models]).astype(np.float64), method, n_subjects=n_subjects)
+    gram = weighted_gram(namespace(subjects).concatenate([subjects, models]), method, n_subjects=n_subjects)
     draws: dict[str, NDArray] = {}
     if factors in ("subjects", "both"):
         whole = gram(np.ones((1, n_conditions(subjects.shape[1]))))
@@ -113,6 +130,32 @@ def bootstrap_scores(
                 found["both"].append(scores_from_gram(grams, resamples.subjects[block], method))
         draws |= {name: np.concatenate(blocks) for name, blocks in found.items() if blocks}
     return draws
+
+
+def _replicated_draws(
+    subjects: Any, models: Any, resamples: Resamples, *, method: str, factors: str
+) -> dict[str, NDArray[np.float64]]:
+    everyone = np.ones((1, len(subjects)))
+    draws: dict[str, NDArray] = {}
+    if factors in ("subjects", "both"):
+        whole = replicated_scores(subjects, models, np.ones((1, n_conditions(subjects.shape[1]))), method)
+        draws["subjects"] = _mean_scores(*whole, resamples.subjects)
+    if factors in ("stimuli", "both"):
+        each = replicated_scores(subjects, models, resamples.stimuli, method)
+        draws["stimuli"] = _mean_scores(*each, everyone)
+        if factors == "both":
+            draws["both"] = _mean_scores(*each, resamples.subjects)
+    return draws
+
+
+def _mean_scores(scores: NDArray, lower: NDArray, upper: NDArray, subject_weights: NDArray) -> NDArray[np.float64]:
+    """Means over weighted subjects of their scores (n_draws or 1, n_subjects, n_models) and ceilings."""
+    table = np.concatenate([scores, lower[:, :, None], upper[:, :, None]], axis=2)
+    share = subject_weights / subject_weights.sum(axis=1, keepdims=True)
+    means = np.einsum("ds,dsm->dm", share, np.where(share[:, :, None] > 0, table, 0.0))
+    # A resample of one subject has no others: it says nothing about the lower ceiling.
+    means[np.broadcast_to(np.sum(subject_weights > 0, axis=1) == 1, len(means)), -2] = np.nan
+    return means
 
 
 def scores_from_gram(grams: NDArray, subject_weights: NDArray, method: str) -> NDArray[np.float64]:

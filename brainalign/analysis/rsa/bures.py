@@ -8,7 +8,7 @@ from brainalign.analysis.rsa.backend import namespace
 from brainalign.analysis.rsa.condensed import n_conditions, to_square
 from brainalign.arrays import row_blocks
 
-__all__ = ["bures"]
+__all__ = ["bures", "centred_kernels"]
 
 
 def bures(rows: Any, columns: Any, *, distance: bool = False) -> Any:
@@ -33,7 +33,7 @@ def bures(rows: Any, columns: Any, *, distance: bool = False) -> Any:
     xp = namespace(rows)
     parts = []
     for block in row_blocks(len(columns), 32 * n_conditions(rows.shape[-1]) ** 2):
-        kernels = _kernels(columns[block])
+        kernels = centred_kernels(columns[block])
         traces = xp.einsum("kii->k", kernels)
         parts.append(xp.stack([_one_with_many(row, kernels, traces, distance) for row in rows]))
     return xp.concatenate(parts, 1)
@@ -41,7 +41,7 @@ def bures(rows: Any, columns: Any, *, distance: bool = False) -> Any:
 
 def _one_with_many(row: Any, kernels: Any, traces: Any, distance: bool) -> Any:
     xp = namespace(row)
-    own = _kernels(row[None])[0]
+    own = centred_kernels(row[None])[0]
     values, vectors = xp.linalg.eigh(own)
     keep = values > 1e-14 * abs(values[-1])
     # A root with as many columns as there are positive eigenvalues: the rest of the spectrum below is zero.
@@ -54,7 +54,8 @@ def _one_with_many(row: Any, kernels: Any, traces: Any, distance: bool) -> Any:
     return fidelity / xp.sqrt(xp.where(scale > 0, scale, xp.full_like(scale, float("nan"))))
 
 
-def _kernels(rdms: Any) -> Any:
+def centred_kernels(rdms: Any) -> Any:
+    """Kernels ``-H D H / 2`` (n_rdms, n, n) of squared distances."""
     square = to_square(rdms)
     mean = square.mean(-1)
     overall = mean.mean(-1)

@@ -81,7 +81,7 @@ def compare(
     data, models = matching_rdms(d, model_rdms)
     rows, columns = _handle_nan(data.reshape(-1, data.shape[-1]), models.reshape(-1, models.shape[-1]), method, nan)
     if method in ("kendall_a", "kendall_b"):
-        table = kendall(rows, columns, method[-1])
+        table = as_like(kendall(rows, columns, method[-1]), rows)
     elif method.startswith("bures"):
         table = bures(rows, columns, distance=method == "bures_distance")
     elif method.startswith("whitened"):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from brainalign.analysis.rsa.backend import as_like, namespace, to_numpy
 from brainalign.analysis.rsa.bootstrap import Resamples
 from brainalign.analysis.rsa.contrasts import ContrastTests
 from brainalign.analysis.rsa.inference import check_rdms, check_subjects
@@ -25,7 +26,7 @@ from brainalign.scoring.ceilings import gram_ceilings
 
 __all__ = ["Folds", "evaluate_fitted"]
 
-_LINEAR = ("cosine", "pearson", "whitened_cosine")
+_LINEAR = ("cosine", "pearson", "whitened_cosine", "whitened_pearson")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Folds:
 
 
 def evaluate_fitted(
-    subject_rdms: ArrayLike,
+    subject_rdms: Any,
     models: Mapping[str, Any],
     *,
     method: str = "cosine",
@@ -65,7 +66,7 @@ def evaluate_fitted(
     models : mapping of name to array or (kind, array)
         (n_pairs,) is a fixed model; (n_components, n_pairs) a non-negative mixture; ("selected", components) the best
         component, ("interpolated", components) the best mixture of two neighbours.
-    method : {"cosine", "pearson", "whitened_cosine"}
+    method : {"cosine", "pearson", "whitened_cosine", "whitened_pearson"}
     folds : Folds, optional
     n_draws, seed : int
         Draws of the two-factor bootstrap (over conditions alone for a single subject).
@@ -92,7 +93,8 @@ def evaluate_fitted(
             "folds do not fit", expected="3 or more conditions in each of 2 or more folds", found=(folds, n)
         )
     spans, components = _components(models, subjects.shape[1])
-    gram = weighted_gram(np.concatenate([subjects, components]), method)
+    xp = namespace(subjects)
+    gram = weighted_gram(xp.concatenate([subjects, as_like(components, subjects)]), method)
     cuts = _cuts(folds, seed, **n)
     whole = _scores(gram, spans, cuts, {"fixed": (np.ones((1, n["n_stimuli"])), np.ones((1, n["n_subjects"])))})[
         "fixed"
@@ -146,7 +148,7 @@ def _components(models: Mapping[str, Any], n_pairs: int) -> tuple[list[tuple[str
     start = 0
     for name, model in models.items():
         kind, given = model if isinstance(model, tuple) else ("weighted", model)
-        d = np.asarray(given, dtype=np.float64)
+        d = np.asarray(to_numpy(given), dtype=np.float64)
         kind = "fixed" if d.ndim == 1 else kind
         if d.ndim not in (1, 2) or d.shape[-1] != n_pairs or kind not in ("fixed", *KINDS):
             raise DataError(

@@ -8,11 +8,13 @@ only re-indexes one side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from brainalign.analysis.rsa.rdm import to_square
+from brainalign.analysis.rsa.backend import as_doubles, as_like, namespace, on_device, to_numpy
+from brainalign.analysis.rsa.condensed import to_square
 from brainalign.analysis.rsa.topology import rgtm, threshold_grid
 from brainalign.errors import DataError
 from brainalign.scoring.resampling import permutation_p, permutations
@@ -46,13 +48,13 @@ class Dependence:
 
 
 def adaptive_dependence(
-    first: ArrayLike, second: ArrayLike, *, step: float = 0.25, n_permutations: int = 500, seed: int = 0
+    first: Any, second: Any, *, step: float = 0.25, n_permutations: int = 500, seed: int = 0
 ) -> Dependence:
     """Do two sets of distances between the same samples depend on each other, at any scale?
 
     Parameters
     ----------
-    first, second : array (n_pairs,)
+    first, second : array or tensor (n_pairs,)
         Condensed distances between the same samples by two variables (two RDMs, or stimuli and responses).
     step : float
         Grid of thresholds, as quantiles of the distances between *different* samples.
@@ -74,15 +76,16 @@ def adaptive_dependence(
     """
     grid = threshold_grid(step)
     a, b = _centred(first, grid), _centred(second, grid)
+    b = as_like(b, a)
     if a.shape != b.shape:
         raise DataError("distances between the same samples", expected=np.shape(first), found=np.shape(second))
     n_samples = a.shape[1]
     left = a.reshape(len(grid), -1)
-    table = _dependence_map(left, b)
+    table = to_numpy(_dependence_map(left, b))
     null = np.array(
         [
-            _dependence_map(left, b[:, order[:, None], order]).max()
-            for order in permutations(n_samples, n_permutations, seed=seed)
+            float(_dependence_map(left, b[:, order[:, None], order]).max())
+            for order in (on_device(one, b) for one in permutations(n_samples, n_permutations, seed=seed))
         ]
     )
     i, j = np.unravel_index(int(table.argmax()), table.shape)
@@ -90,18 +93,21 @@ def adaptive_dependence(
     return Dependence(float(table.max()), p, np.stack([grid[i], grid[j]]), table, null)
 
 
-def _dependence_map(left: NDArray, b: NDArray) -> NDArray[np.float64]:
-    return np.sqrt(np.abs(left @ b.reshape(len(b), -1).T))
+def _dependence_map(left: Any, b: Any) -> Any:
+    xp = namespace(b)
+    return xp.sqrt(xp.abs(left @ b.reshape(len(b), -1).T))
 
 
-def _centred(d: ArrayLike, grid: NDArray) -> NDArray[np.float64]:
+def _centred(d: Any, grid: NDArray) -> Any:
     """Unit double-centred matrices (n_thresholds, n, n) of the thresholded distances; zero where nothing is left."""
-    condensed = np.asarray(d, dtype=np.float64)
+    condensed = as_doubles(d)
     if condensed.ndim != 1:
-        raise DataError("one set of condensed distances", expected="(n_pairs,)", found=condensed.shape)
-    matrices = to_square(np.stack([rgtm(condensed, low=low, high=high, ranked=False) for low, high in grid]))
-    matrices = np.nan_to_num(matrices)
-    matrices -= matrices.mean(axis=1, keepdims=True)
-    matrices -= matrices.mean(axis=2, keepdims=True)
-    norm = np.sqrt(np.einsum("tij,tij->t", matrices, matrices))[:, None, None]
-    return np.divide(matrices, norm, out=np.zeros_like(matrices), where=norm > 1e-12)
+        raise DataError("one set of condensed distances", expected="(n_pairs,)", found=tuple(condensed.shape))
+    xp = namespace(condensed)
+    cut = [rgtm(condensed, low=low, high=high, ranked=False) for low, high in grid.tolist()]
+    matrices = to_square(xp.nan_to_num(xp.stack(cut)))
+    matrices = matrices - matrices.mean(1)[:, None, :]
+    matrices = matrices - matrices.mean(2)[:, :, None]
+    norm = xp.sqrt(xp.einsum("tij,tij->t", matrices, matrices))[:, None, None]
+    none = norm <= 1e-12
+    return xp.where(none, xp.zeros_like(matrices), matrices / xp.where(none, xp.ones_like(norm), norm))

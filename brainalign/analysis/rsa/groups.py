@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.backend import to_numpy
 from brainalign.analysis.rsa.inference import check_models, check_subjects
 from brainalign.analysis.rsa.permutation import similarity_vectors
 from brainalign.errors import DataError
@@ -74,7 +75,7 @@ def compare_groups(
     first, second : array (n_subjects, n_pairs)
         RDMs of the same conditions; two or more subjects each.
     model_rdms : mapping of name to array (n_pairs,), or array (n_models, n_pairs)
-    method : {"spearman", "pearson", "cosine", "rho_a", "whitened_cosine"}
+    method : {"spearman", "pearson", "cosine", "rho_a", "whitened_cosine", "whitened_pearson"}
     n_permutations, seed : int
 
     Returns
@@ -83,7 +84,7 @@ def compare_groups(
         A group with noisier RDMs has lower scores for every model, without another geometry: `separation` is high
         only when subjects resemble their own group more.
     """
-    groups = [check_subjects(first), check_subjects(second)]
+    groups = [check_subjects(to_numpy(first)), check_subjects(to_numpy(second))]
     if min(len(group) for group in groups) < 2 or groups[0].shape[1] != groups[1].shape[1]:
         raise DataError(
             "two groups of subjects are compared",

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.backend import as_like, check_numbers, namespace, to_numpy
 from brainalign.analysis.rsa.compare import compare, matching_rdms
 from brainalign.analysis.rsa.condensed import n_conditions, select_conditions
 from brainalign.analysis.rsa.whitened import whitened_inner
-from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 
 __all__ = ["KINDS", "crossvalidated_fit", "fit_weights", "weights_from_products"]
@@ -25,20 +25,20 @@ _LINEAR = ("cosine", "pearson", "whitened_cosine", "whitened_pearson")
 
 
 def fit_weights(
-    d: ArrayLike,
-    components: ArrayLike,
+    d: Any,
+    components: Any,
     *,
     kind: str = "weighted",
     method: str = "cosine",
     noise_covariance: ArrayLike | None = None,
-) -> NDArray[np.float64]:
+) -> Any:
     """Weights of component RDMs whose mixture is most similar to the RDMs of all subjects.
 
     Parameters
     ----------
-    d : array (n_subjects, n_pairs) or (n_pairs,)
+    d : array or tensor (n_subjects, n_pairs) or (n_pairs,)
         Every subject counts the same: RDMs are brought to unit norm.
-    components : array (n_components, n_pairs)
+    components : array or tensor (n_components, n_pairs)
     kind : {"weighted", "selected", "interpolated"}
         Any non-negative mixture; the best component; the best mixture of two neighbours in the order given (layers of
         a network, widths of a kernel).
@@ -49,7 +49,7 @@ def fit_weights(
 
     Returns
     -------
-    array (n_components,)
+    array or tensor (n_components,)
         Non-negative; they sum to 1, or are all 0 when no component resembles the data.
 
     Examples
@@ -58,23 +58,24 @@ def fit_weights(
     >>> fit_weights(0.2 * components[0] + 0.6 * components[2], components).round(6)
     array([0.25, 0.  , 0.75])
     """
-    rows, columns = matching_rdms(np.atleast_2d(np.asarray(d, dtype=np.float64)), components)
-    columns = np.atleast_2d(columns)
-    check_finite(rows, name="RDMs")
-    check_finite(columns, name="components")
+    rows, columns = (side[None] if side.ndim == 1 else side for side in matching_rdms(d, components))
+    check_numbers(rows, name="RDMs")
+    check_numbers(columns, name="components")
     method = _FITTED_AS.get(method, method)
     if method not in _LINEAR:
         raise DataError(f"no fit for method {method!r}", expected=_LINEAR)
     if method.endswith("pearson"):
-        rows, columns = (side - side.mean(axis=1, keepdims=True) for side in (rows, columns))
+        rows, columns = (side - side.mean(1)[:, None] for side in (rows, columns))
     if method.startswith("whitened"):
         cross, norms, _ = whitened_inner(rows, columns, noise_covariance)
         gram = whitened_inner(columns, columns, noise_covariance)[0]
     else:
-        cross, norms, gram = rows @ columns.T, np.linalg.norm(rows, axis=1), columns @ columns.T
-    if not np.all(norms > 0):
-        raise DataError("a constant RDM cannot be fitted", found=np.flatnonzero(~(norms > 0)).tolist())
-    return weights_from_products(gram, (cross / norms[:, None]).sum(axis=0), kind)
+        norms = namespace(rows).sqrt((rows * rows).sum(1))
+        cross, gram = rows @ columns.T, columns @ columns.T
+    if not bool((norms > 0).all()):
+        raise DataError("a constant RDM cannot be fitted", found=np.flatnonzero(~(to_numpy(norms) > 0)).tolist())
+    gram, cross = (np.asarray(to_numpy(x), dtype=np.float64) for x in (gram, (cross / norms[:, None]).sum(0)))
+    return as_like(weights_from_products(gram, cross, kind), rows)
 
 
 def weights_from_products(gram: NDArray, cross: NDArray, kind: str = "weighted") -> NDArray[np.float64]:
@@ -117,14 +118,14 @@ def _normalised(weights: NDArray) -> NDArray[np.float64]:
 
 
 def crossvalidated_fit(
-    subject_rdms: ArrayLike,
-    components: ArrayLike,
+    subject_rdms: Any,
+    components: Any,
     *,
     kind: str = "weighted",
     method: str = "pearson",
     n_splits: int = 3,
     seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Any, Any]:
     """Score a fitted model on subjects *and* conditions that its weights never saw.
 
     Parameters
@@ -153,7 +154,8 @@ def crossvalidated_fit(
     DataError
         When a fold holds fewer than 3 conditions.
     """
-    rows, columns = matching_rdms(np.atleast_2d(np.asarray(subject_rdms, dtype=np.float64)), components)
+    rows, columns = (side[None] if side.ndim == 1 else side for side in matching_rdms(subject_rdms, components))
+    xp = namespace(rows)
     n = n_conditions(rows.shape[1])
     if n_splits < 2 or n // n_splits < 3:
         raise DataError(
@@ -166,17 +168,17 @@ def crossvalidated_fit(
         fitted = _fit_others(select_conditions(rows, train), select_conditions(columns, train), kind, method)
         test, parts = (select_conditions(side, np.sort(held_out)) for side in (rows, columns))
         predicted = fitted @ parts
-        similar = [float(compare(one, model, method=method)) for one, model in zip(test, predicted)]
+        similar = xp.stack([compare(one, model, method=method) for one, model in zip(test, predicted)])
         # All weights zero predict nothing, which is not undefined but wrong.
-        scores.append(np.where(fitted.any(axis=1), similar, 0.0))
+        scores.append(xp.where((fitted != 0).any(1), similar, xp.zeros_like(similar)))
         weights.append(fitted)
-    return np.mean(scores, axis=0), np.stack(weights)
+    return xp.stack(scores).mean(0), xp.stack(weights)
 
 
-def _fit_others(rows: Any, columns: Any, kind: str, method: str) -> NDArray[np.float64]:
+def _fit_others(rows: Any, columns: Any, kind: str, method: str) -> Any:
     """Weights for each subject from all others."""
     if len(rows) == 1:
         return fit_weights(rows, columns, kind=kind, method=method)[None]
-    return np.stack(
-        [fit_weights(np.delete(rows, one, 0), columns, kind=kind, method=method) for one in range(len(rows))]
-    )
+    others = [[other for other in range(len(rows)) if other != one] for one in range(len(rows))]
+    fitted = [fit_weights(rows[keep], columns, kind=kind, method=method) for keep in others]
+    return namespace(rows).stack(fitted)

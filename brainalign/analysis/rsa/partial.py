@@ -5,38 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from brainalign.analysis.rsa.backend import ranks
+from brainalign.analysis.rsa.backend import as_like, check_numbers, namespace, ranks, to_numpy
 from brainalign.analysis.rsa.compare import compare, matching_rdms
-from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 
 __all__ = ["VariancePartition", "partial_correlation", "variance_partition"]
 
 _MAX_MODELS = 12
+_RANK = {4: 1e-5, 8: 1e-10}  # singular values of controls below this share are rounding, by bytes of a float
 _ROUNDING = 1e-14
 
 
-def partial_correlation(
-    d: ArrayLike, model_rdms: ArrayLike, *, given: ArrayLike | None = None, method: str = "pearson"
-) -> NDArray[np.float64]:
+def partial_correlation(d: Any, model_rdms: Any, *, given: Any = None, method: str = "pearson") -> Any:
     """Correlation of RDMs with each model that is left when the other models are held constant.
 
     Parameters
     ----------
-    d : array (..., n_pairs)
-    model_rdms : array (n_models, n_pairs)
-    given : array (n_controls, n_pairs) or (n_pairs,), optional
+    d : array or tensor (..., n_pairs)
+    model_rdms : array or tensor (n_models, n_pairs)
+    given : array or tensor (n_controls, n_pairs) or (n_pairs,), optional
         Hold these constant instead of the other models.
     method : {"pearson", "spearman"}
         Spearman takes the partial correlation of the ranks.
 
     Returns
     -------
-    array (..., n_models)
+    array or tensor (..., n_models)
 
     Raises
     ------
@@ -51,40 +50,47 @@ def partial_correlation(
     array([0., 1.])
     """
     rows, models = _vectors(d, model_rdms, method)
+    xp = namespace(rows)
     if given is not None:
         controls = _vectors(d, given, method)[1]
-        basis = np.linalg.svd(controls, full_matrices=False)
-        basis = basis[2][basis[1] > 1e-10 * basis[1][0]]
+        _, singular, basis = xp.linalg.svd(controls, full_matrices=False)
+        basis = basis[singular > _RANK[basis.dtype.itemsize] * singular[0]]
         left, left_models = (side - side @ basis.T @ basis for side in (rows, models))
-        _refuse_collinear(np.sum(left_models**2, axis=1) / np.sum(models**2, axis=1))
-        table = left @ left_models.T / np.outer(np.linalg.norm(left, axis=1), np.linalg.norm(left_models, axis=1))
+        _refuse_collinear(to_numpy((left_models**2).sum(1) / (models**2).sum(1)))
+        table = _unit(left) @ _unit(left_models).T
     else:
-        unit, unit_models = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (rows, models))
-        among = unit_models @ unit_models.T
+        unit, unit_models = _unit(rows), _unit(models)
+        among = np.asarray(to_numpy(unit_models @ unit_models.T), dtype=np.float64)
         values, vectors = np.linalg.eigh(among)
         inverse = (vectors / np.maximum(values, 1e-300)) @ vectors.T
         _refuse_collinear(1 / np.diag(inverse))
-        with_models = unit @ unit_models.T
+        with_models = np.asarray(to_numpy(unit @ unit_models.T), dtype=np.float64)
         coefficients = with_models @ inverse
         semipartial = coefficients / np.sqrt(np.diag(inverse))
         explained = np.sum(with_models * coefficients, axis=1, keepdims=True)
         # Where the models explain all, what is left is rounding: it must not pass for a correlation of 1.
         table = semipartial / np.sqrt(np.maximum(1 - explained, _ROUNDING) + semipartial**2)
-    return np.clip(table, -1, 1).reshape(*np.shape(d)[:-1], len(models))
+        table = as_like(table, rows)
+    return xp.clip(table, -1, 1).reshape(*np.shape(d)[:-1], len(models))
 
 
-def _vectors(d: ArrayLike, model_rdms: ArrayLike, method: str) -> tuple[NDArray, NDArray]:
+def _unit(rows: Any) -> Any:
+    return rows / namespace(rows).sqrt((rows * rows).sum(1))[:, None]
+
+
+def _vectors(d: Any, model_rdms: Any, method: str) -> tuple[Any, Any]:
     """Centred distances or ranks, as matrices."""
     if method not in ("pearson", "spearman"):
         raise DataError(f"method={method!r}", expected="'pearson' or 'spearman'")
     sides = []
     for name, side in zip(("RDMs", "model RDMs"), matching_rdms(d, model_rdms)):
-        side = np.atleast_2d(np.asarray(side)).reshape(-1, np.shape(side)[-1])
-        check_finite(side, name=name)
+        side = side.reshape(-1, side.shape[-1])
+        check_numbers(side, name=name)
         side = ranks(side) if method == "spearman" else side
-        if np.any(np.ptp(side, axis=1) == 0):
-            raise DataError(f"constant {name} have no correlation", found=np.flatnonzero(np.ptp(side, axis=1) == 0))
-        sides.append(side - side.mean(axis=1, keepdims=True))
+        constant = to_numpy((side == side[:, :1]).all(1))
+        if constant.any():
+            raise DataError(f"constant {name} have no correlation", found=np.flatnonzero(constant))
+        sides.append(side - side.mean(1)[:, None])
     return sides[0], sides[1]
 
 
@@ -118,14 +124,12 @@ class VariancePartition:
         return {names[0]: part for names, part in self.shared.items() if len(names) == 1}
 
 
-def variance_partition(
-    d: ArrayLike, model_rdms: Mapping[str, ArrayLike], *, method: str = "pearson"
-) -> VariancePartition:
+def variance_partition(d: Any, model_rdms: Mapping[str, Any], *, method: str = "pearson") -> VariancePartition:
     """Split the variance of RDMs that models explain over all sets of models (commonality analysis).
 
     Parameters
     ----------
-    d : array (..., n_pairs)
+    d : array or tensor (..., n_pairs)
     model_rdms : mapping of name to array (n_pairs,)
         Up to 12: there are 2**n - 1 sets. Regressions follow from the correlations alone.
     method : {"pearson", "spearman"}
@@ -141,9 +145,10 @@ def variance_partition(
     names = list(model_rdms)
     if not 1 <= len(names) <= _MAX_MODELS:
         raise DataError("models to partition the variance over", expected=f"1 to {_MAX_MODELS}", found=len(names))
-    models = np.stack([np.asarray(one, dtype=np.float64) for one in model_rdms.values()])
+    models = np.stack([np.asarray(to_numpy(one), dtype=np.float64) for one in model_rdms.values()])
     rows, columns = _vectors(d, models, method)
-    with_models, among = compare(rows, columns, method="pearson"), compare(columns, columns, method="pearson")
+    # Tables of the models are small: they are arrays from here on, wherever the RDMs are.
+    with_models, among = (to_numpy(compare(side, columns, method="pearson")) for side in (rows, columns))
     shape = np.shape(d)[:-1]
     r2 = np.zeros((2,) * len(names) + (len(rows),))
     for chosen in product((0, 1), repeat=len(names)):

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.backend import to_numpy
+from brainalign.analysis.rsa.condensed import n_conditions, to_square
 from brainalign.analysis.rsa.inference import check_models
-from brainalign.analysis.rsa.rdm import n_conditions, to_square
 from brainalign.analysis.rsa.weighted import GRAM_METHODS
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import average_ranks
@@ -68,7 +69,7 @@ def permutation_test(
     ----------
     subject_rdms : array (n_subjects, n_pairs)
     model_rdms : mapping of name to array (n_pairs,), or array (n_models, n_pairs)
-    method : {"spearman", "pearson", "cosine", "rho_a", "whitened_cosine"}
+    method : {"spearman", "pearson", "cosine", "rho_a", "whitened_cosine", "whitened_pearson"}
         For the cosines the null distribution is not centred on zero.
     n_permutations, seed : int
 
@@ -82,7 +83,7 @@ def permutation_test(
     >>> permutation_test(d, {"same": d}, n_permutations=99).table()["p"].tolist()
     [0.01]
     """
-    subjects, models, names = check_models(subject_rdms, model_rdms)
+    subjects, models, names = check_models(to_numpy(subject_rdms), model_rdms)
     n = n_conditions(subjects.shape[1])
     # The mean similarity is that with the mean of unit vectors, so only one matrix is relabelled.
     mean = similarity_vectors(subjects, method).mean(axis=0).reshape(n, n)
@@ -111,10 +112,10 @@ def similarity_vectors(rdms: NDArray, method: str) -> NDArray[np.float64]:
         raise DataError(f"no inner product for method {method!r}", expected=GRAM_METHODS)
     n_pairs = rdms.shape[1]
     x: Any = average_ranks(rdms) if method in ("spearman", "rho_a") else rdms
-    if method in ("spearman", "rho_a", "pearson"):
+    if method in ("spearman", "rho_a", "pearson", "whitened_pearson"):
         x = x - x.mean(axis=1, keepdims=True)
     square = to_square(x)
-    if method == "whitened_cosine":
+    if method.startswith("whitened"):
         square -= square.mean(axis=1, keepdims=True)
         square -= square.mean(axis=2, keepdims=True)
     flat = square.reshape(len(rdms), -1)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.backend import to_numpy
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 
@@ -67,7 +68,7 @@ def identify_regions(rdms: ArrayLike, *, regions: ArrayLike | None = None, metho
     -------
     Identification
     """
-    x = np.asarray(rdms, dtype=np.float64)
+    x = np.asarray(to_numpy(rdms), dtype=np.float64)
     if x.ndim != 3 or x.shape[0] < 2 or x.shape[1] < 2:
         raise DataError(
             "identification needs individuals and regions",

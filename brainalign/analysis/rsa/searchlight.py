@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.analysis.rsa.backend import namespace, on_device, to_numpy
 from brainalign.analysis.rsa.compare import compare
+from brainalign.analysis.rsa.condensed import triangle
+from brainalign.analysis.rsa.distances import pair_distances
 from brainalign.analysis.rsa.inference import check_rdms
 from brainalign.analysis.rsa.rdm import n_conditions
 from brainalign.analysis.rsa.searchlight_space import Neighbours, units_neighbours
-from brainalign.arrays import check_finite, row_blocks
+from brainalign.arrays import BLOCK_BYTES, check_finite, resolve_device, row_blocks
 from brainalign.errors import DataError, unknown
 from brainalign.parallel import parallel_map
 from brainalign.spaces import SensorSpace, SurfaceSpace, VolumeSpace
@@ -95,7 +98,8 @@ def searchlight(
         As `compare` takes it.
     rdm_options : mapping, optional
         ``metric`` ("correlation", "cosine", "sqeuclidean", "crossnobis"), ``labels`` (a column of the trials,
-        "stimulus_id" by default) and, for crossnobis, ``groups`` ("run" by default).
+        "stimulus_id" by default) and, for crossnobis, ``groups`` ("run" by default); ``device`` ("auto", "cuda") to
+        do it there.
     n_jobs : int
         Workers over blocks of centres; results do not depend on it.
 
@@ -104,6 +108,7 @@ def searchlight(
     SearchlightResult
     """
     options = {"metric": "correlation", "labels": "stimulus_id", "groups": "run", **(rdm_options or {})}
+    device = options.pop("device", None)
     if trials.trials["subject"].nunique() > 1:
         raise DataError("a searchlight looks at one subject", fix="trials.select(\"subject == '1'\")")
     for column in [options["labels"], *([options["groups"]] if options["metric"] == "crossnobis" else [])]:
@@ -119,6 +124,10 @@ def searchlight(
         trials.matrix(), trials.trials[options["labels"]].to_numpy(), metric=options["metric"], groups=groups
     )
     names, models = _models(model_rdms, parts.shape[2])
+    if device is not None:
+        import torch
+
+        parts, n_jobs = torch.as_tensor(parts, device=resolve_device(device)), 1
     scores, sizes = searchlight_scores(
         parts, neighbours, models, metric=options["metric"], method=method, n_jobs=n_jobs
     )
@@ -163,7 +172,7 @@ def pattern_parts(
 
 
 def searchlight_scores(
-    parts: NDArray,
+    parts: Any,
     neighbours: Neighbours,
     models: NDArray,
     *,
@@ -175,8 +184,8 @@ def searchlight_scores(
 
     Parameters
     ----------
-    parts : array (n_parts, n_features, n_conditions)
-        From `pattern_parts`.
+    parts : array or tensor (n_parts, n_features, n_conditions)
+        From `pattern_parts`. RDMs of a tensor are made and compared on its device; scores and sizes are arrays.
     """
     blocks = [np.arange(i, min(i + _CENTRES, neighbours.n_centres)) for i in range(0, neighbours.n_centres, _CENTRES)]
     work = partial(_block_scores, parts=parts, neighbours=neighbours, models=models, metric=metric, method=method)
@@ -186,25 +195,29 @@ def searchlight_scores(
 
 
 def _block_scores(
-    centres: NDArray, *, parts: NDArray, neighbours: Neighbours, models: NDArray, metric: str, method: str
+    centres: NDArray, *, parts: Any, neighbours: Neighbours, models: NDArray, metric: str, method: str
 ) -> tuple[NDArray, NDArray]:
     """Scores and sizes of one worker's centres, a few megabytes of patterns at a time."""
     columns = neighbours.around(centres)
     sizes = np.sum(columns >= 0, axis=1)
     scores = np.full((len(centres), len(models)), np.nan)
-    bytes_each = parts.itemsize * max(columns.shape[1] * parts.shape[2], 2 * models.shape[1])
-    for block in row_blocks(len(centres), bytes_each, budget=_BLOCK_BYTES):
+    bytes_each = parts.dtype.itemsize * max(columns.shape[1] * parts.shape[2], 2 * models.shape[1])
+    budget = _BLOCK_BYTES if namespace(parts) is np else BLOCK_BYTES
+    for block in row_blocks(len(centres), bytes_each, budget=budget):
         rdms = block_rdms(parts, columns[block], metric=metric)
-        defined = np.isfinite(rdms.sum(axis=1)) & (sizes[block] > (1 if metric == "correlation" else 0))
+        finite = to_numpy(namespace(rdms).isfinite(rdms.sum(1)))
+        defined = finite & (sizes[block] > (1 if metric == "correlation" else 0))
         if defined.all():
-            scores[block] = compare(rdms, models, method=method)
+            scores[block] = to_numpy(compare(rdms, models, method=method))
         elif defined.any():
-            scores[block][defined] = compare(rdms[defined], models, method=method)
+            scores[block][defined] = to_numpy(compare(rdms[on_device(defined, rdms)], models, method=method))
     return scores, sizes
 
 
-def block_rdms(parts: NDArray, columns: NDArray, *, metric: str = "correlation") -> NDArray[np.float64]:
+def block_rdms(parts: Any, columns: NDArray, *, metric: str = "correlation") -> Any:
     """RDMs (n_centres, n_pairs) of the patterns in these columns (n_centres, width), -1 for none."""
+    if namespace(parts) is not np:
+        return _block_rdms_on_device(parts, columns, metric)
     absent = columns < 0
     sizes = np.sum(~absent, axis=1)
     gram: NDArray = np.zeros(())
@@ -232,6 +245,32 @@ def block_rdms(parts: NDArray, columns: NDArray, *, metric: str = "correlation")
         n_groups = len(parts) - 1
         return distances / (n_groups * (n_groups - 1) * np.maximum(sizes, 1)[:, None])
     return np.maximum(distances, 0.0)
+
+
+def _block_rdms_on_device(parts: Any, columns: NDArray, metric: str) -> Any:
+    """The same for tensors, from the functions for any patterns."""
+    xp = namespace(parts)
+    there = on_device(columns >= 0, parts)[:, None, :]
+    places = on_device(np.maximum(columns, 0).astype(np.int64), parts)
+    count = there.sum(-1).to(parts.dtype)
+    gram: Any = 0.0
+    for number, part in enumerate(parts):
+        local = xp.where(there, part[places].swapaxes(1, 2), xp.zeros_like(part[:1, :1]))
+        if metric == "correlation":
+            mean = local.sum(-1) / xp.clip(count, 1, None)
+            local = xp.where(there, local - mean[..., None], xp.zeros_like(local))
+        product = local @ local.swapaxes(1, 2)
+        gram = product if number == 0 else gram - product
+    if metric in ("correlation", "cosine"):
+        norm = xp.sqrt(xp.diagonal(gram, 0, 1, 2))
+        slack = 8 * xp.finfo(gram.dtype).eps * xp.abs(mean) * xp.sqrt(count) if metric == "correlation" else 0 * norm
+        norm = xp.where(norm > slack, norm, xp.full_like(norm, float("nan")))
+        return 1 - triangle(gram / norm[:, :, None] / norm[:, None, :])
+    distances = pair_distances(gram)
+    if metric == "crossnobis":
+        n_groups = len(parts) - 1
+        return distances / (n_groups * (n_groups - 1) * xp.clip(count, 1, None))
+    return xp.clip(distances, 0, None)
 
 
 def _one_minus_cosine(gram: NDArray, norm: NDArray) -> NDArray[np.float64]:

@@ -8,15 +8,15 @@ below 1 that it has already scaled.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from brainalign.analysis.rsa.rdm import n_conditions, to_square
-from brainalign.arrays import check_finite
+from brainalign.analysis.rsa.backend import as_doubles, check_numbers, namespace, on_device, ranks
+from brainalign.analysis.rsa.condensed import n_conditions, to_square, triangle
+from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
-from brainalign.scoring.correlation import average_ranks
 
 __all__ = ["Geodesics", "rgdm", "rgtm", "threshold_grid"]
 
@@ -24,11 +24,11 @@ __all__ = ["Geodesics", "rgdm", "rgtm", "threshold_grid"]
 class Geodesics(NamedTuple):
     """Geodesic distances, and how many pairs no path connects."""
 
-    distances: NDArray[np.float64]
-    n_disconnected: NDArray[np.int64]
+    distances: Any
+    n_disconnected: Any
 
 
-def rgtm(d: ArrayLike, *, low: float = 0.2, high: float = 0.8, ranked: bool = True) -> NDArray[np.float64]:
+def rgtm(d: Any, *, low: float = 0.2, high: float = 0.8, ranked: bool = True) -> Any:
     """Geo-topological matrices: distances clipped between two of their quantiles, and scaled to 0 to 1.
 
     ``clip((x - q_low) / (q_high - q_low), 0, 1)`` of each RDM on its own, after ranking (average ranks, scaled to 0
@@ -36,7 +36,7 @@ def rgtm(d: ArrayLike, *, low: float = 0.2, high: float = 0.8, ranked: bool = Tr
 
     Parameters
     ----------
-    d : array (..., n_pairs)
+    d : array or tensor (..., n_pairs)
     low, high : float
         Quantiles, ``0 <= low <= high <= 1``. (0, 1) keeps all geometry; with ``low == high`` only the graph of
         neighbours is left: 0 below the threshold and 1 above.
@@ -45,7 +45,7 @@ def rgtm(d: ArrayLike, *, low: float = 0.2, high: float = 0.8, ranked: bool = Tr
 
     Returns
     -------
-    array (..., n_pairs)
+    array or tensor (..., n_pairs)
         NaN for an RDM of equal distances.
 
     Examples
@@ -56,11 +56,26 @@ def rgtm(d: ArrayLike, *, low: float = 0.2, high: float = 0.8, ranked: bool = Tr
     if not 0 <= low <= high <= 1:
         raise DataError("quantiles do not fit", expected="0 <= low <= high <= 1", found=(low, high))
     x = _unit_range(d, ranked=ranked)
-    bounds = np.quantile(x, [low, high], axis=-1)[..., None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = np.clip((x - bounds[0]) / (bounds[1] - bounds[0]), 0.0, 1.0)
-    binary = np.where(np.isnan(x), np.nan, (x > bounds[0]).astype(np.float64))
-    return np.where(bounds[1] > bounds[0], scaled, binary)
+    xp = namespace(x)
+    lower, upper = _quantiles(x, low, high)
+    width = upper - lower
+    scaled = xp.clip((x - lower) / xp.where(width > 0, width, xp.ones_like(width)), 0.0, 1.0)
+    binary = xp.where(x > lower, xp.ones_like(x), xp.where(xp.isnan(x), x, xp.zeros_like(x)))
+    return xp.where(width > 0, scaled, binary)
+
+
+def _quantiles(x: Any, low: float, high: float) -> tuple[Any, Any]:
+    """Two quantiles of every row, with a last axis of length one."""
+    xp = namespace(x)
+    if xp is np:
+        found = np.quantile(x, [low, high], axis=-1)[..., None]
+        return found[0], found[1]
+    rows = x.reshape(-1, x.shape[-1])
+    at = xp.as_tensor([low, high], dtype=x.dtype, device=x.device)
+    # torch refuses more than 2**24 entries at once.
+    parts = [xp.quantile(rows[block], at, dim=-1) for block in row_blocks(len(rows), x.shape[-1], budget=2**23)]
+    found = xp.concatenate(parts, 1).reshape(2, *x.shape[:-1], 1)
+    return found[0], found[1]
 
 
 def threshold_grid(step: float = 0.05) -> NDArray[np.float64]:
@@ -79,13 +94,13 @@ def threshold_grid(step: float = 0.05) -> NDArray[np.float64]:
 
 
 def rgdm(
-    d: ArrayLike, *, low: float = 0.0, high: float = 0.5, n_neighbours: int | None = None, ranked: bool = True
+    d: Any, *, low: float = 0.0, high: float = 0.5, n_neighbours: int | None = None, ranked: bool = True
 ) -> Geodesics:
     """Geodesic distances: lengths of shortest paths over the graph of neighbours.
 
     Parameters
     ----------
-    d : array (..., n_pairs)
+    d : array or tensor (..., n_pairs)
     low, high : float
         As for `rgtm`: an edge is as long as its value there, and pairs at 1 (above the upper quantile) have none.
     n_neighbours : int, optional
@@ -99,41 +114,60 @@ def rgdm(
         longest finite path of their RDM.
     """
     edges = rgtm(d, low=low, high=high, ranked=ranked)
-    check_finite(edges.reshape(-1, edges.shape[-1]), name="RDMs (equal distances have no graph)")
-    rows = to_square(edges).reshape(-1, *(n_conditions(edges.shape[-1]),) * 2)
-    source = to_square(_unit_range(d, ranked=ranked)).reshape(rows.shape)
-    found = [_shortest(square, near, n_neighbours) for square, near in zip(rows, source)]
-    distances, counts = zip(*found)
-    return Geodesics(np.stack(distances).reshape(edges.shape), np.array(counts).reshape(edges.shape[:-1]))
+    xp, n = namespace(edges), n_conditions(edges.shape[-1])
+    check_numbers(edges, name="RDMs (equal distances have no graph)")
+    lengths = to_square(edges).reshape(-1, n, n)
+    near = to_square(_unit_range(d, ranked=ranked)).reshape(-1, n, n)
+    lengths = xp.where(_edges(lengths, near, n_neighbours), lengths, xp.full_like(lengths, float("inf")))
+    paths = triangle(xp.stack([_shortest(one) for one in lengths]) if xp is np else _floyd_warshall(lengths))
+    apart = xp.isinf(paths)
+    longest = xp.amax(xp.where(apart, xp.zeros_like(paths), paths), -1)[..., None]
+    longest = xp.where(apart.all(-1)[..., None], xp.ones_like(longest), longest)
+    paths = xp.where(apart, longest, paths)
+    return Geodesics(paths.reshape(edges.shape), apart.sum(-1).reshape(edges.shape[:-1]))
 
 
-def _shortest(square: NDArray, distances: NDArray, n_neighbours: int | None) -> tuple[NDArray, int]:
+def _edges(lengths: Any, near: Any, n_neighbours: int | None) -> Any:
+    """Which pairs (n_rdms, n, n) are joined by an edge."""
+    xp, n = namespace(lengths), lengths.shape[-1]
+    own = on_device(np.eye(n, dtype=bool), lengths)
+    edge = (lengths < 1) & ~own
+    if n_neighbours is None:
+        return edge
+    others = xp.where(own, xp.full_like(near, float("inf")), near)
+    ordered = np.sort(others, axis=-1) if xp is np else xp.sort(others, dim=-1).values
+    nearest = others <= ordered[..., min(n_neighbours, n - 1) - 1, None]
+    return edge & (nearest | nearest.swapaxes(-1, -2))
+
+
+def _shortest(lengths: NDArray) -> NDArray[np.float64]:
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import shortest_path
 
-    n = len(square)
-    edge = square < 1
-    np.fill_diagonal(edge, False)
-    if n_neighbours is not None:
-        others = np.where(np.eye(n, dtype=bool), np.inf, distances)
-        nearest = others <= np.sort(others, axis=1)[:, [min(n_neighbours, n - 1) - 1]]
-        edge &= nearest | nearest.T
-    rows, columns = np.nonzero(edge)
+    rows, columns = np.nonzero(np.isfinite(lengths))
     # Explicit zeros are edges of no length; a dense zero would be no edge.
-    graph = csr_array((square[rows, columns], (rows, columns)), shape=(n, n))
-    paths = shortest_path(graph, method="D", directed=False)[np.triu_indices(n, 1)]
-    apart = ~np.isfinite(paths)
-    paths[apart] = paths[~apart].max(initial=0.0) if not apart.all() else 1.0
-    return paths, int(apart.sum())
+    graph = csr_array((lengths[rows, columns], (rows, columns)), shape=lengths.shape)
+    return shortest_path(graph, method="D", directed=False)
 
 
-def _unit_range(d: ArrayLike, *, ranked: bool) -> NDArray[np.float64]:
+def _floyd_warshall(lengths: Any) -> Any:
+    """Shortest paths of all graphs at once: on a device, a step for each condition."""
+    xp, paths = namespace(lengths), lengths
+    for via in range(lengths.shape[-1]):
+        paths = xp.minimum(paths, paths[:, :, via, None] + paths[:, None, via, :])
+    return paths
+
+
+def _unit_range(d: Any, *, ranked: bool) -> Any:
     """A copy of the RDMs (ranked, if asked for), each scaled to 0 to 1; NaN where all distances are equal."""
-    x = np.asarray(d, dtype=np.float64)
+    x = as_doubles(d)
+    xp = namespace(x)
     if x.ndim < 1 or n_conditions(x.shape[-1]) < 3:
-        raise DataError("not RDMs with a topology", expected="(..., n_pairs) of 3 or more conditions", found=x.shape)
-    check_finite(x.reshape(-1, x.shape[-1]), name="RDMs")
-    x = average_ranks(x) if ranked else x
-    smallest = x.min(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (x - smallest) / (x.max(axis=-1, keepdims=True) - smallest)
+        raise DataError(
+            "not RDMs with a topology", expected="(..., n_pairs) of 3 or more conditions", found=tuple(x.shape)
+        )
+    check_numbers(x, name="RDMs")
+    x = ranks(x) if ranked else x
+    smallest = xp.amin(x, -1)[..., None]
+    width = xp.amax(x, -1)[..., None] - smallest
+    return (x - smallest) / xp.where(width > 0, width, xp.full_like(width, float("nan")))

@@ -8,28 +8,32 @@ pair weights with products of RDMs: no RDM is ever resampled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainalign.analysis.rsa.rdm import n_conditions, to_square
+from brainalign.analysis.rsa.backend import as_like, namespace, to_numpy
+from brainalign.analysis.rsa.condensed import n_conditions, to_square
+from brainalign.arrays import row_blocks
 
 __all__ = ["GRAM_METHODS", "pair_weights", "unit_gram", "weighted_gram"]
 
-GRAM_METHODS = ("pearson", "cosine", "spearman", "rho_a", "whitened_cosine")
+GRAM_METHODS = ("pearson", "cosine", "spearman", "rho_a", "whitened_cosine", "whitened_pearson")
 
 Gram = Callable[[NDArray], NDArray]
 
 _BLOCK_BYTES = 4 * 2**20
 
 
-def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) -> Gram:
+def weighted_gram(rdms: Any, method: str, *, n_subjects: int | None = None) -> Gram:
     """A function of condition weights that returns Gram matrices of the resampled RDMs as `method` compares them.
 
     Parameters
     ----------
-    rdms : array (n_rdms, n_pairs)
-    method : {"pearson", "cosine", "spearman", "rho_a", "whitened_cosine"}
+    rdms : array or tensor (n_rdms, n_pairs)
+        Products are made where it is; what is returned is an array all the same.
+    method : {"pearson", "cosine", "spearman", "rho_a", "whitened_cosine", "whitened_pearson"}
         RDMs are centred, ranked or whitened as *resampled*.
     n_subjects : int, optional
         The first rows are subjects and the others fixed models: products of two different models are not needed, and
@@ -44,14 +48,16 @@ def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) 
     n_subjects = len(rdms) if n_subjects is None else n_subjects
     if method in ("spearman", "rho_a"):
         return _rank_gram(rdms, n_subjects, rho_a=method == "rho_a")
+    if method == "whitened_pearson":
+        return _whitened_pearson_gram(rdms, n_subjects)
     first, second = np.triu_indices(len(rdms))
     needed = (first == second) | (first < n_subjects)
     first, second = first[needed], second[needed]
     if method == "pearson":
         # Weighted means are taken below; without the plain mean they have less to cancel.
-        rdms = rdms - rdms.mean(axis=1, keepdims=True)
+        rdms = rdms - rdms.mean(1)[:, None]
     columns = _products(rdms, n_subjects, more=rdms if method == "pearson" else None)
-    squares = to_square(rdms) if method == "whitened_cosine" else None
+    squares = to_square(to_numpy(rdms)) if method == "whitened_cosine" else None
     column_of = np.full((len(rdms), len(rdms)), len(columns))
     column_of[first, second] = column_of[second, first] = np.arange(len(first))
 
@@ -71,10 +77,35 @@ def weighted_gram(rdms: NDArray, method: str, *, n_subjects: int | None = None) 
     return gram
 
 
-def _products(rdms: NDArray, n_subjects: int, *, more: NDArray | None) -> NDArray[np.float64]:
+def _whitened_pearson_gram(rdms: Any, n_subjects: int) -> Gram:
+    """From the whitened products with an RDM of ones: less the weighted mean, as a bilinear form."""
+    xp = namespace(rdms)
+    rdms = rdms - rdms.mean(1)[:, None]
+    whitened = weighted_gram(
+        xp.concatenate([xp.ones_like(rdms[:1]), rdms]), "whitened_cosine", n_subjects=n_subjects + 1
+    )
+    squares = to_square(to_numpy(rdms))
+
+    def gram(weights: NDArray) -> NDArray:
+        table = whitened(weights)
+        total = weights.sum(axis=1) ** 2 - np.sum(weights**2, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.einsum("rdc,dc->dr", weights @ squares, weights) / total[:, None]
+        pull = mean[:, :, None] * table[:, :1, 1:]
+        flat = mean[:, :, None] * mean[:, None, :] * table[:, :1, :1]
+        return table[:, 1:, 1:] - pull - np.swapaxes(pull, 1, 2) + flat
+
+    return gram
+
+
+def _products(rdms: Any, n_subjects: int, *, more: Any) -> Any:
     """Products of each subject's RDM with the later ones, squares of the models, then `more` rows; touched once."""
     n_rdms, n_models = len(rdms), len(rdms) - n_subjects
     counts = [n_rdms - subject for subject in range(n_subjects)]
+    if namespace(rdms) is not np:
+        parts = [rdms[subject] * rdms[subject:] for subject in range(n_subjects)]
+        parts += [rdms[n_subjects:] ** 2, *([] if more is None else [more])]
+        return namespace(rdms).concatenate(parts)
     columns = np.empty((sum(counts) + n_models + (0 if more is None else len(more)), rdms.shape[1]))
     start = 0
     for subject, count in enumerate(counts):
@@ -119,9 +150,13 @@ def _fill_pairs(out: NDArray, weights: NDArray, first: int, last: int) -> int:
     return start
 
 
-def _weighted_sums(weights: NDArray, columns: NDArray) -> NDArray[np.float64]:
+def _weighted_sums(weights: NDArray, columns: Any) -> NDArray[np.float64]:
     """``pair_weights(weights) @ columns.T``, a few conditions at a time: pages are touched once, and stay in cache."""
     n_draws, n = weights.shape
+    if namespace(columns) is not np:
+        counts, (i, j) = as_like(weights, columns), np.triu_indices(n, 1)
+        blocks = row_blocks(n_draws, columns.element_size() * columns.shape[1])
+        return np.concatenate([to_numpy((counts[b][:, i] * counts[b][:, j]) @ columns.T) for b in blocks])
     rows = max(1, _BLOCK_BYTES // (8 * n_draws * n))
     buffer = np.empty((n_draws, min(rows * n, columns.shape[1])))
     sums, product, done = np.zeros((n_draws, len(columns))), np.empty((n_draws, len(columns))), 0
@@ -162,8 +197,8 @@ def _whiten(table: NDArray, squares: NDArray, weights: NDArray) -> None:
     table[rare] = np.nan
 
 
-def _rank_gram(rdms: NDArray, n_subjects: int, *, rho_a: bool) -> Gram:
-    ranks = _weighted_ranks(rdms)
+def _rank_gram(rdms: Any, n_subjects: int, *, rho_a: bool) -> Gram:
+    ranks = _weighted_ranks(to_numpy(rdms))
     first, second = np.triu_indices(n_conditions(rdms.shape[1]), 1)
 
     def gram(weights: NDArray) -> NDArray:

@@ -72,6 +72,20 @@ def test_whitened_cosine_equals_the_dense_covariance_without_pairs_of_copies() -
         np.testing.assert_allclose(found, expected, atol=1e-11)
 
 
+def test_whitened_pearson_equals_the_dense_covariance_of_centred_distances() -> None:
+    rdms = RNG.random((4, 66))
+    gram = weighted_gram(rdms, "whitened_pearson", n_subjects=2)
+    for seed in range(6):
+        drawn = np.random.default_rng(seed).integers(0, 12, 12)
+        inverse = np.linalg.inv(distance_covariance(drawn))
+        found = unit_gram(gram(np.bincount(drawn, minlength=12).astype(float)[None]), "whitened_pearson")[0]
+        copies = [resampled(d, drawn) - resampled(d, drawn).mean() for d in rdms]
+        expected = np.array([[whitened(a, b, inverse) for b in copies] for a in copies])
+        np.testing.assert_allclose(found[:2], expected[:2], atol=1e-11)
+    everything = rsa.compare(rdms[:2], rdms[2:], method="whitened_pearson")
+    np.testing.assert_allclose(unit_gram(gram(np.ones((1, 12))), "pearson")[0, :2, 2:], everything, atol=1e-12)
+
+
 def test_a_resample_that_is_mostly_one_condition_has_no_whitened_cosine() -> None:
     gram = weighted_gram(RNG.random((2, 15)), "whitened_cosine")(np.array([[5.0, 1, 0, 0, 0, 0], np.ones(6)]))
     assert np.isnan(gram[0]).all()
@@ -95,6 +109,9 @@ PEER_METHODS = {
     "spearman": "spearman",
     "rho_a": "rho-a",
     "whitened_cosine": "cosine_cov",
+    "whitened_pearson": "corr_cov",
+    "kendall_a": "tau-a",
+    "kendall_b": "tau-b",
 }
 
 
@@ -123,7 +140,7 @@ def test_pattern_bootstrap_equals_rsatoolbox_on_its_own_resamples(method) -> Non
         assert (ours[:, 3] >= peer.noise_ceiling[1] - 1e-9).all()
 
 
-@pytest.mark.parametrize("method", ["cosine", "spearman", "whitened_cosine"])
+@pytest.mark.parametrize("method", ["cosine", "spearman", "whitened_cosine", "whitened_pearson", "kendall_a"])
 def test_dual_bootstrap_equals_rsatoolbox_on_its_own_resamples(method) -> None:
     toolbox = pytest.importorskip("rsatoolbox")
     n, n_subjects, n_draws = 15, 5, 10

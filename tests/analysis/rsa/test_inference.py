@@ -107,7 +107,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(DataError, match="bootstrap='stimuli'"):
         rsa.evaluate(subjects[:1], truth)
     with pytest.raises(DataError, match=r"rsa\.compare takes it"):
-        rsa.evaluate(subjects, truth, method="kendall_a")
+        rsa.evaluate(subjects, truth, method="bures_distance")
     with pytest.raises(DataError, match="'both', 'stimuli'"):
         rsa.evaluate(subjects, truth, bootstrap="rdm")
     with pytest.raises(DataError, match="3 or more conditions"):
