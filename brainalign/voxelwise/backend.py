@@ -10,6 +10,7 @@ import numpy as np
 from brainalign.arrays import resolve_device
 
 __all__ = [
+    "add_product",
     "block_bytes",
     "cast",
     "common_dtype",
@@ -39,7 +40,7 @@ def block_bytes(x: Any, on_cpu: int) -> int:
     if not is_tensor(x) or x.device.type != "cuda":
         return on_cpu
     free, _ = namespace(x).cuda.mem_get_info(x.device)
-    return max(on_cpu, min(2**32, free // 4))
+    return max(on_cpu, min(2**30, free // 4))
 
 
 def cast(x: Any, dtype: str) -> Any:
@@ -80,6 +81,16 @@ def on_device(x: Any, device: str) -> Any:
     import torch
 
     return torch.as_tensor(np.ascontiguousarray(x), device=found)
+
+
+def add_product(out: Any, a: Any, b: Any) -> Any:
+    """``out + a @ b``, written into `out` (in C order)."""
+    if is_tensor(out):
+        return out.addmm_(a, b)
+    from scipy.linalg import get_blas_funcs
+
+    (gemm,) = get_blas_funcs(("gemm",), (out, a, b))
+    return gemm(1.0, b.T, a.T, beta=1.0, c=out.T, overwrite_c=1).T
 
 
 def half(x: Any) -> Any:

@@ -120,7 +120,7 @@ class BandedRidge(Ridge):
         self.device = device
         self.scoring_dtype = scoring_dtype
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> BandedRidge:  # type: ignore[override]  # no sample weights
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> BandedRidge:
         """Choose weights and penalties, and fit.
 
         Parameters
@@ -130,17 +130,19 @@ class BandedRidge(Ridge):
             Trials are joined with their latents by `stimulus_id`; times of a channel count as targets.
         groups : array (n_samples,), optional
             Samples that stay together in cross-validation. The `stimulus_id` of Trials by default.
+        sample_weight : float or array (n_samples,), optional
+            Weights of the squared errors, in the fit and in the scores of folds: a weight of two is the row twice.
 
         Raises
         ------
         DataError
             When X or y holds NaN, bands are empty or differ in samples, X and y do not pair, an alpha is not positive,
-            or folds are too small.
+            a weight is negative, or folds are too small.
         LeakageError
             When a fold given as `cv` has a group on both sides.
         """
         self._check_parameters()
-        plan, targets, folds = self._plan(X, y, groups)
+        plan, targets, folds = self._plan(X, y, groups, sample_weight)
         weights = self._candidates(plan.n_bands)
         choice = plan.search(targets, weights, scoring=self.scoring, scoring_dtype=self.scoring_dtype)
         if self.search == "gradient" and plan.n_bands > 1:
@@ -169,7 +171,9 @@ class BandedRidge(Ridge):
                 "band weights are chosen by folds", expected="a number of folds, a splitter, or folds", found=self.cv
             )
 
-    def _plan(self, X: Any, y: Any, groups: Any) -> tuple[BandedPlan, PreparedTargets, Any]:
+    def _plan(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> tuple[BandedPlan, PreparedTargets, Any]:
         """Pair and check what was handed in, and take its Gram matrices."""
         joined = join_bands(X)
         named = joined.bands if isinstance(joined, BandLatents) else joined
@@ -182,7 +186,8 @@ class BandedRidge(Ridge):
         Y = as_targets(y, n_samples=len(X))
         folds = resolve_folds(self.cv, len(X), groups)
         dtype, X = common_dtype(X, Y), on_device(X, self.device)
-        plan = plan_banded(X, named.slices, folds, self.alphas, fit_intercept=self.fit_intercept, dtype=dtype)
+        more: dict[str, Any] = {"fit_intercept": self.fit_intercept, "dtype": dtype, "sample_weight": sample_weight}
+        plan = plan_banded(X, named.slices, folds, self.alphas, **more)
         return plan, plan.targets(Y), folds
 
     _HOW_TO_PAIR = "fit({'a': latents_a, 'b': latents_b}, trials), or arrays with rows that match"
@@ -199,7 +204,15 @@ class BandedRidge(Ridge):
     ) -> tuple[Choice, np.ndarray]:
         """Refine by gradient, keep what is better, and refit."""
         source = targets.source
-        fine = plan_gradient(plan.X, self.band_slices_, folds, fit_intercept=self.fit_intercept, dtype=source.dtype)
+        root = plan.form.root_weights
+        fine = plan_gradient(
+            plan.X,
+            self.band_slices_,
+            folds,
+            fit_intercept=self.fit_intercept,
+            dtype=source.dtype,
+            sample_weight=None if root is None else root**2,
+        )
         weights, alphas, scores = choice.weights.copy(), choice.alphas.copy(), choice.scores.copy()
         coef = np.empty((len(plan.form.mean), len(alphas)), dtype=source.dtype)
         for columns, block in replace(source, n_together=max(1, source.n_together // 8)):
@@ -293,7 +306,7 @@ class BandedRidge(Ridge):
             When Latents and Trials are given and a stimulus is on both sides.
         """
         self._check_parameters()
-        plan, targets, _ = self._plan(X, y, None)
+        plan, targets, _ = self._plan(X, y)
         n_iter = len(self._candidates(plan.n_bands))
         predictions: list[np.ndarray] = []
         for choice in subset_choices(plan, targets, n_iter=n_iter, seed=self.seed, scoring=self.scoring):

@@ -96,10 +96,11 @@ class GradientPlan:
         scale = self._scale(delta, block)
         for fold in self.folds:
             known, true = block[fold.train], block[fold.test]
-            offset = known.mean(0) * float(self.centred)
-            u = _solve(fold.gram, scale, scale * (fold.train_design.T @ (known - offset)))
-            residual = fold.test_design @ (scale * u) + offset - true
-            variance = ((true - true.mean(0)) ** 2).sum(0)
+            ones, tested = (cast(self.axes.ones, self.axes.dtype)[rows][:, None] for rows in (fold.train, fold.test))
+            offset = (ones * known).sum(0) / (ones * ones).sum() * float(self.centred)
+            u = _solve(fold.gram, scale, scale * (fold.train_design.T @ (known - ones * offset)))
+            residual = fold.test_design @ (scale * u) + tested * offset - true
+            variance = ((true - tested * ((tested * true).sum(0) / (tested * tested).sum())) ** 2).sum(0)
             share = 1.0 / namespace(true).where(variance > 0, variance, np.inf) / len(self.folds)
             v = _solve(fold.gram, scale, scale * (fold.test_design.T @ (residual * share)))
             loss += to_numpy(cast((residual**2).sum(0) * share, "float64"))
@@ -121,18 +122,23 @@ class GradientPlan:
 
 
 def plan_gradient(
-    X: Any, bands: tuple[slice, ...], folds: Folds, *, fit_intercept: bool = True, dtype: str
+    X: Any,
+    bands: tuple[slice, ...],
+    folds: Folds,
+    *,
+    fit_intercept: bool = True,
+    dtype: str,
+    sample_weight: np.ndarray | None = None,
 ) -> GradientPlan:
     """Turn the bands to their axes, and take the Gram matrix of each fold."""
-    axes = BandAxes.of(X, bands, centred=fit_intercept, dtype=dtype)
-    design = cast(axes.left, "float64") * axes.root
+    axes = BandAxes.of(X, bands, centred=fit_intercept, dtype=dtype, sample_weight=sample_weight)
+    design, ones = cast(axes.left, "float64") * axes.root, axes.ones
     made = []
     for train, test in folds:
-        mean = design[train].mean(0) * float(fit_intercept)
-        known = design[train] - mean
-        made.append(
-            _Fold(train, test, cast(known, dtype), cast(design[test] - mean, dtype), cast(known.T @ known, dtype))
-        )
+        mean = ones[train] @ design[train] / (ones[train] ** 2).sum() * float(fit_intercept)
+        known = design[train] - ones[train][:, None] * mean
+        tested = design[test] - ones[test][:, None] * mean
+        made.append(_Fold(train, test, cast(known, dtype), cast(tested, dtype), cast(known.T @ known, dtype)))
     return GradientPlan(axes, tuple(made), fit_intercept)
 
 

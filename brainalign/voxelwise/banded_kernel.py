@@ -4,7 +4,7 @@ With ``K = sum_b weight_b X_b X_b'`` (centred) and ``G = (K + alpha)^-1``, the r
 with ``B = alpha G - 11'/n``, and those of a fold E that was left out follow without refitting: ``B_EE^-1 (B y)_E``. So
 one inverse of all samples serves every fold, and the prediction of E from the other samples T is
 ``-B_EE^-1 B_ET y_T``. A Cholesky inverse for each penalty is cheaper than an eigendecomposition for all of them (below
-some 30 penalties).
+some 30 penalties). Samples with weights are rows times the roots of their weights, which then stand for the ones.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
-from brainalign.voxelwise.banded_scores import FoldTargets, exact_scores, screened_scores
+from brainalign.voxelwise.banded_scores import FoldTargets, exact_scores, row_runs, screened_scores
 from brainalign.voxelwise.plan import Folds
 from brainalign.voxelwise.solvers import column_means, eigh_without_null
+from brainalign.voxelwise.spd import factorise, invert, shifted, solve
 
 __all__ = ["KernelForm", "same_columns"]
 
@@ -28,6 +30,9 @@ _SINGLE = 3e3
 """Largest eigenvalue over penalty up to which float32 inverts well enough: scores are good to about 1e-5."""
 _INVERTIBLE = 1e10
 """Above this, folds are decomposed one by one, which needs no inverse."""
+
+_FACTOR_BYTES = 2**24
+"""Predictors of several penalties are kept together up to this size, for one pass over the targets."""
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -49,6 +54,8 @@ class KernelForm:
     folds : tuple of (train, test, excluded, tested)
         Rows; `excluded` are those not in train, and ``excluded[tested]`` are the test rows (None: just these).
     centred : bool
+    root_weights : array (n_samples,), float64, or None
+        Square roots of the sample weights; None where all are one.
     in_half : bool
         Form predictions in bfloat16 first, see `brainalign.voxelwise.banded_scores`.
     """
@@ -60,13 +67,24 @@ class KernelForm:
     largest: np.ndarray
     folds: tuple[Rows, ...]
     centred: bool
+    root_weights: np.ndarray | None = None
     in_half: bool = False
 
     @classmethod
-    def of(cls, X: Any, bands: tuple[slice, ...], folds: Folds, *, centred: bool, dtype: str) -> KernelForm:
+    def of(
+        cls,
+        X: Any,
+        bands: tuple[slice, ...],
+        folds: Folds,
+        *,
+        centred: bool,
+        dtype: str,
+        sample_weight: np.ndarray | None = None,
+    ) -> KernelForm:
         """Take the Gram matrix of each band."""
         xp = namespace(X)
-        mean = column_means(X) * float(centred)
+        weight = None if sample_weight is None else to_like(sample_weight, X)
+        mean = column_means(X, weight) * float(centred)
         design = xp.empty_like(X, dtype=getattr(xp, dtype))
         grams = []
         for band in bands:
@@ -74,11 +92,15 @@ class KernelForm:
             for part in row_blocks(band.stop - band.start, len(X) * 8, budget=BLOCK_BYTES // 8):
                 columns = slice(band.start + part.start, band.start + part.stop)
                 block = cast(X[:, columns], "float64") - mean[columns]
+                if weight is not None:
+                    block *= xp.sqrt(weight)[:, None]
                 gram = gram + block @ block.T
                 design[:, columns] = cast(block, dtype)
             grams.append(gram)
         rows = tuple(_rows(len(X), train, test) for train, test in folds)
-        return cls(design, mean, bands, grams, np.array([_largest(gram) for gram in grams]), rows, centred)
+        largest = np.array([_largest(gram) for gram in grams])
+        root = None if sample_weight is None else np.sqrt(sample_weight)
+        return cls(design, mean, bands, grams, largest, rows, centred, root)
 
     @property
     def dtype(self) -> str:
@@ -88,7 +110,7 @@ class KernelForm:
     @property
     def bytes_per_target(self) -> int:
         """Of the work arrays."""
-        return 8 * ((len(self.folds) + 4) * len(self.design) + self.design.shape[1])
+        return 8 * (6 * len(self.design) + self.design.shape[1])
 
     def eigenvalues(self) -> np.ndarray:
         """Non-zero ones of the equally weighted whole."""
@@ -100,21 +122,28 @@ class KernelForm:
         total = self.grams[0] * float(weights[0])
         for weight, gram in zip(weights[1:], self.grams[1:], strict=True):
             if weight > 0:
-                total += float(weight) * gram
+                for rows in row_blocks(len(total), 8 * len(total), budget=2**20):
+                    total[rows] += float(weight) * gram[rows]
         return total
 
-    def at_once(self) -> int:
-        """How many penalties to factor together: their predictors are kept until all targets have passed."""
+    def weigh(self, weights: np.ndarray) -> tuple[Any, float]:
+        """What `factor` starts from at any penalty: the weighted Gram matrix, and about its largest eigenvalue."""
+        return self.weighted(weights), float(weights @ self.largest)
+
+    def at_once(self, *, streamed: bool) -> int:
+        """How many penalties to factor together: their predictors are kept until all targets have passed, which is
+        little where those are `streamed`, in several blocks."""
         item = 4 if self.dtype == "float32" else 8
-        return max(1, 2 * BLOCK_BYTES // (item * len(self.design) ** 2))
+        budget = 2 * BLOCK_BYTES if streamed else _FACTOR_BYTES
+        return max(1, budget // (item * len(self.design) ** 2))
 
     def prepare(self, block: Any) -> KernelTargets:
         """Targets, whose folds are taken when they are first asked for."""
         return KernelTargets(block, self)
 
-    def factor(self, weights: np.ndarray, alphas: np.ndarray) -> list[list[Any]]:
+    def factor(self, weighed: tuple[Any, float], alphas: np.ndarray) -> list[list[Any]]:
         """Matrices that predict the test samples of each fold from its training samples, [fold][alpha]."""
-        gram, largest = self.weighted(weights), float(weights @ self.largest)
+        gram, largest = weighed
         regular = largest <= _INVERTIBLE * alphas
         found: list[list[Any]] = [[None] * len(alphas) for _ in self.folds]
         for column in np.flatnonzero(regular):
@@ -123,20 +152,40 @@ class KernelForm:
         if not regular.all():
             hard = np.flatnonzero(~regular)
             for fold, (train, test, _, _) in enumerate(self.folds):
-                made = _decomposed(gram, train, test, alphas[hard], centred=self.centred)
+                made = _decomposed(gram, train, test, alphas[hard], ones=self._ones(gram))
                 for column, predictor in zip(hard, made, strict=True):
                     found[fold][column] = cast(predictor, self.dtype)
         return found
 
     def _predictors(self, gram: Any, alpha: float, largest: float) -> Iterator[Any]:
-        residual = _spd_inverse(_shifted(gram, alpha, self.dtype if largest <= _SINGLE * alpha else "float64"))
+        residual = invert(shifted(gram, alpha, self.dtype if largest <= _SINGLE * alpha else "float64"))
         residual *= alpha
-        if self.centred:
+        if self.centred and self.root_weights is None:
             residual -= 1.0 / len(gram)
+        elif self.centred:
+            ones = cast(self._ones(gram), str(residual.dtype).rpartition(".")[2])
+            residual -= ones[:, None] * (ones / (ones @ ones))
         for train, _, excluded, tested in self.folds:
-            rows = residual[excluded]
-            solved = _spd_solve(rows[:, excluded], -rows[:, train])
-            yield cast(solved if tested is None else solved[tested], self.dtype)
+            left_out = _as_slice(excluded)
+            rows = residual[left_out]
+            inverse = invert(rows[:, left_out])
+            inverse *= -1.0
+            if tested is not None:
+                inverse = inverse[tested]
+            runs = row_runs(train)
+            if len(runs) > 1 and all(isinstance(run, slice) for run in runs):
+                made = namespace(rows).empty((len(inverse), len(train)), dtype=rows.dtype, device=rows.device)
+                for run, columns in zip(runs, _side_by_side(runs), strict=True):
+                    made[:, columns] = inverse @ rows[:, run]
+            else:
+                made = inverse @ rows[:, runs[0]]
+            yield cast(made, self.dtype)
+
+    def _ones(self, gram: Any) -> Any:
+        """The intercept's column: ones, or roots of the weights; zeros without an intercept."""
+        if not self.centred:
+            return gram[0] * 0.0
+        return gram[0] * 0.0 + 1.0 if self.root_weights is None else to_like(self.root_weights, gram)
 
     def scores(
         self, factor: list[list[Any]], prepared: KernelTargets, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
@@ -148,18 +197,18 @@ class KernelForm:
 
     def refit(self, prepared: KernelTargets, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""
-        block, dual = cast(prepared.block, "float64"), prepared.block * 0.0
+        block, dual, xp = prepared.block, prepared.block * 0.0, namespace(prepared.block)
         for columns in same_columns(weights):
-            weight = weights[:, columns[0]]
-            gram, largest = self.weighted(weight), float(weight @ self.largest)
+            gram, largest = self.weigh(weights[:, columns[0]])
             for own in same_columns(alphas[None, columns]):
-                solved = _solved(gram, float(alphas[columns[own[0]]]), largest, block[:, columns[own]])
-                dual[:, columns[own]] = cast(solved, self.dtype)
-        parts = [
-            self.design[:, band].T @ (dual * cast(to_like(weights[number], dual), self.dtype))
-            for number, band in enumerate(self.bands)
-        ]
-        return np.concatenate([to_numpy(part) for part in parts])
+                wanted, alpha = cast(block[:, columns[own]], "float64"), float(alphas[columns[own[0]]])
+                dual[:, columns[own]] = cast(_solved(gram, alpha, largest, wanted, self.dtype), self.dtype)
+        coef = np.empty((self.design.shape[1], len(alphas)), dtype=self.dtype)
+        for some in row_blocks(len(alphas), 4 * len(block), budget=2**20):
+            for number, band in enumerate(self.bands):
+                scaled = dual[:, some] * cast(to_like(weights[number, some], dual), self.dtype)
+                coef[band, some] = to_numpy(xp.matmul(self.design[:, band].T, scaled))
+        return coef
 
 
 class KernelTargets:
@@ -171,8 +220,11 @@ class KernelTargets:
     @cached_property
     def folds(self) -> list[FoldTargets]:
         """What predictions are made from and compared with."""
-        in_half = self._form.in_half
-        return [FoldTargets.of(self.block, train, test, in_half=in_half) for train, test, _, _ in self._form.folds]
+        form = self._form
+        return [
+            FoldTargets.of(self.block, train, test, root_weights=form.root_weights, in_half=form.in_half)
+            for train, test, _, _ in form.folds
+        ]
 
 
 def _rows(n_samples: int, train: np.ndarray, test: np.ndarray) -> Rows:
@@ -200,73 +252,45 @@ def _largest(gram: Any) -> float:
     return norm
 
 
-def _shifted(gram: Any, alpha: float, dtype: str) -> Any:
-    """A new array ``gram + alpha``, for others to overwrite."""
-    made = gram.astype(dtype, copy=True) if isinstance(gram, np.ndarray) else cast(gram.clone(), dtype)
-    diagonal = np.arange(len(made))
-    made[diagonal, diagonal] += alpha
-    return made
+def _solved(gram: Any, alpha: float, largest: float, Y: Any, dtype: str) -> Any:
+    """``(gram + alpha)^-1 Y`` in float64, on the column space of the Gram matrix where that is all there is."""
+    if largest > _INVERTIBLE * alpha:
+        values, vectors = eigh_without_null(gram, len(gram))
+        return (vectors / (values + alpha)) @ (vectors.T @ Y)
+    if dtype == "float64" or largest > _SINGLE * alpha:
+        return solve(factorise(shifted(gram, alpha, "float64")), cast(Y, "float64") * 1.0)
+    # A float32 factor, and what it misses solved for once more.
+    factor = factorise(shifted(gram, alpha, dtype))
+    solved = cast(solve(factor, cast(Y, dtype) * 1.0), "float64")
+    missing = Y - gram @ solved - alpha * solved
+    return solved + cast(solve(factor, cast(missing, dtype)), "float64")
 
 
-def _spd_inverse(a: Any) -> Any:
-    """Inverse of a symmetric positive definite matrix, which may be overwritten."""
-    if not isinstance(a, np.ndarray):
-        linalg = namespace(a).linalg
-        return namespace(a).cholesky_inverse(linalg.cholesky(a))
-    from scipy.linalg import get_lapack_funcs
+def _decomposed(gram: Any, train: np.ndarray, test: np.ndarray, alphas: np.ndarray, *, ones: Any) -> Iterator[Any]:
+    """Predictors of one fold from the eigenvectors of its own training samples, null space left out.
 
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (a,))
-    factor, failed = potrf(a.T, lower=1, overwrite_a=1, clean=0)
-    inverse, _ = potri(factor, lower=1, overwrite_c=1)
-    if failed:
-        raise np.linalg.LinAlgError("the matrix is not positive definite")
-    return _mirrored(inverse.T)
-
-
-def _mirrored(upper: np.ndarray) -> np.ndarray:
-    """Fill the lower triangle from the upper one, in place and by blocks that stay in the cache."""
-    for rows in row_blocks(len(upper), 1, budget=128):
-        corner = np.triu(upper[rows, rows])
-        upper[rows, rows] = corner + np.triu(corner, 1).T
-        for columns in row_blocks(len(upper) - rows.stop, 1, budget=128):
-            part = slice(rows.stop + columns.start, rows.stop + columns.stop)
-            upper[part, rows] = upper[rows, part].T
-    return upper
-
-
-def _spd_solve(a: Any, b: Any) -> Any:
-    """``a^-1 b`` for a symmetric positive definite matrix; both may be overwritten."""
-    if not isinstance(a, np.ndarray):
-        return namespace(a).cholesky_solve(b, namespace(a).linalg.cholesky(a))
-    from scipy.linalg import get_blas_funcs, get_lapack_funcs
-
-    (potrf,), (trsm,) = get_lapack_funcs(("potrf",), (a,)), get_blas_funcs(("trsm",), (a,))
-    factor, failed = potrf(np.ascontiguousarray(a).T, lower=1, overwrite_a=1, clean=0)
-    if failed:
-        raise np.linalg.LinAlgError("the matrix is not positive definite")
-    # Rows in C order are columns in Fortran's: solving from the right needs no copy of b.
-    turned = np.ascontiguousarray(b).T
-    for transposed in (1, 0):
-        turned = trsm(1.0, factor, turned, side=1, lower=1, trans_a=transposed, overwrite_b=1)
-    return turned.T
-
-
-def _solved(gram: Any, alpha: float, largest: float, Y: Any) -> Any:
-    """``(gram + alpha)^-1 Y``, on the column space of the Gram matrix where that is all there is."""
-    if largest <= _INVERTIBLE * alpha:
-        return _spd_solve(_shifted(gram, alpha, "float64"), Y)
-    values, vectors = eigh_without_null(gram, len(gram))
-    return (vectors / (values + alpha)) @ (vectors.T @ Y)
-
-
-def _decomposed(gram: Any, train: np.ndarray, test: np.ndarray, alphas: np.ndarray, *, centred: bool) -> Iterator[Any]:
-    """Predictors of one fold from the eigenvectors of its own training samples, null space left out."""
-    inner, across = gram[train][:, train], gram[test][:, train]
-    if centred:
-        mean = inner.mean(0)
-        across = across - mean - across.mean(1)[:, None] + mean.mean()
-        inner = inner - mean - mean[:, None] + mean.mean()
+    `ones` is the intercept's column, whose products over the training samples leave the kernel about their mean.
+    """
+    inner, across, known, tested = gram[train][:, train], gram[test][:, train], ones[train], ones[test]
+    total = (known @ known) + (known @ known == 0.0)
+    mean = inner @ known / total
+    spread = known @ mean / total
+    across = across - tested[:, None] * mean - (across @ known / total)[:, None] * known
+    across += spread * tested[:, None] * known
+    inner = inner - known[:, None] * mean - mean[:, None] * known + spread * known[:, None] * known
     values, vectors = eigh_without_null(inner, len(gram))
     rotated = across @ vectors
     for alpha in alphas:
-        yield (rotated / (values + alpha)) @ vectors.T + float(centred) / len(train)
+        yield (rotated / (values + alpha)) @ vectors.T + tested[:, None] * (known / total)
+
+
+def _as_slice(rows: np.ndarray) -> Any:
+    """Rows as a slice where they are one run, so that they are not copied."""
+    runs = row_runs(rows)
+    return runs[0] if len(runs) == 1 else rows
+
+
+def _side_by_side(runs: list[Any]) -> list[slice]:
+    """Where the rows of each run lie when runs follow one another."""
+    edges = np.cumsum([0, *(run.stop - run.start for run in runs)])
+    return [slice(a, b) for a, b in pairwise(edges.tolist())]

@@ -44,13 +44,21 @@ class BandAxes:
     band: np.ndarray
 
     @classmethod
-    def of(cls, X: Any, bands: tuple[slice, ...], *, centred: bool, dtype: str) -> BandAxes:
+    def of(
+        cls, X: Any, bands: tuple[slice, ...], *, centred: bool, dtype: str, sample_weight: np.ndarray | None = None
+    ) -> BandAxes:
         """Decompose each band."""
         xp = namespace(X)
-        parts = tuple(decompose(X[:, band], centre=centred, dtype=dtype) for band in bands)
+        more: dict[str, Any] = {"centre": centred, "dtype": dtype, "sample_weight": sample_weight}
+        parts = tuple(decompose(X[:, band], **more) for band in bands)
         root = xp.concatenate([xp.sqrt(part.eigenvalues) for part in parts])
         band = np.repeat(np.arange(len(parts)), [len(part.eigenvalues) for part in parts])
         return cls(parts, xp.concatenate([part.left for part in parts], axis=1), root, band)
+
+    @property
+    def ones(self) -> Any:
+        """The intercept's column, (n_samples,), float64: ones, or roots of the sample weights."""
+        return self.parts[0].root_weights
 
     @property
     def mean(self) -> Any:
@@ -104,19 +112,28 @@ class PrimalForm:
     gram: Any
     folds: tuple[_Fold, ...]
     centred: bool
+    root_weights: np.ndarray | None = None
 
     @classmethod
-    def of(cls, X: Any, bands: tuple[slice, ...], folds: Folds, *, centred: bool, dtype: str) -> PrimalForm:
+    def of(
+        cls,
+        X: Any,
+        bands: tuple[slice, ...],
+        folds: Folds,
+        *,
+        centred: bool,
+        dtype: str,
+        sample_weight: np.ndarray | None = None,
+    ) -> PrimalForm:
         """Take Gram matrices; those of training samples by subtracting what is left out."""
-        axes = BandAxes.of(X, bands, centred=centred, dtype=dtype)
+        axes = BandAxes.of(X, bands, centred=centred, dtype=dtype, sample_weight=sample_weight)
         left = cast(axes.left, "float64")
         gram = left.T @ left
-        made = tuple(_fold_grams(left, gram, *fold, centred=centred) for fold in folds)
-        xp, design = namespace(left), axes.left
+        made = tuple(_fold_grams(left, gram, axes.ones, *fold, centred=centred) for fold in folds)
+        design = axes.left
         if centred:
-            ones = xp.ones((len(design), 1), dtype=design.dtype, device=design.device)
-            design = xp.concatenate([design, ones], axis=1)
-        return cls(axes, design, gram, made, centred)
+            design = namespace(left).concatenate([design, cast(axes.ones, axes.dtype)[:, None]], axis=1)
+        return cls(axes, design, gram, made, centred, None if sample_weight is None else np.sqrt(sample_weight))
 
     @property
     def mean(self) -> Any:
@@ -139,7 +156,11 @@ class PrimalForm:
         scale = self.axes.root / n_bands**0.5
         return to_numpy(eigh_without_null(self.gram * scale * scale[:, None], len(self.design))[0])
 
-    def at_once(self) -> int:
+    def weigh(self, weights: np.ndarray) -> np.ndarray:
+        """What `factor` starts from: the weights, as folds are decomposed one by one."""
+        return weights
+
+    def at_once(self, *, streamed: bool) -> int:
         """Every penalty streams through the same factor."""
         return np.iinfo(np.int64).max
 
@@ -184,6 +205,7 @@ class PrimalForm:
             centred=self.centred,
             far=far,
             near=near,
+            root_weights=None if self.root_weights is None else self.axes.ones,
         )
 
     def scores(
@@ -210,11 +232,11 @@ class PrimalForm:
         return self.axes.lift(turned)
 
 
-def _fold_grams(left: Any, gram: Any, train: np.ndarray, test: np.ndarray, *, centred: bool) -> _Fold:
+def _fold_grams(left: Any, gram: Any, ones: Any, train: np.ndarray, test: np.ndarray, *, centred: bool) -> _Fold:
     excluded = np.setdiff1d(np.arange(len(left)), train)
-    gone, tested = left[excluded], left[test]
-    # The columns of `left` sum to zero where the design is centred, so the excluded rows give the training mean.
-    mean = -gone.sum(0) / len(train) * float(centred)
-    kept = gram - gone.T @ gone - len(train) * mean[:, None] * mean
-    tested = tested - mean
-    return _Fold(train, test, excluded, mean, kept, tested.T @ tested, tested.sum(0))
+    gone, tested, weight = left[excluded], left[test], float((ones[train] ** 2).sum())
+    # The columns of `left` have a weighted sum of zero where it is centred: the excluded rows give the training mean.
+    mean = -(ones[excluded] @ gone) / weight * float(centred)
+    kept = gram - gone.T @ gone - weight * mean[:, None] * mean
+    tested = tested - ones[test][:, None] * mean
+    return _Fold(train, test, excluded, mean, kept, tested.T @ tested, ones[test] @ tested)

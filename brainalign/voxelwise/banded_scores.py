@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import cast, half, namespace, to_numpy
+from brainalign.voxelwise.backend import add_product, cast, half, namespace, to_like, to_numpy
 from brainalign.voxelwise.heldout import Moments
 from brainalign.voxelwise.plan import _nan_mean
 
-__all__ = ["FoldTargets", "exact_scores", "is_screened", "screened_scores"]
+__all__ = ["FoldTargets", "exact_scores", "is_screened", "row_runs", "screened_scores"]
 
 _REACH = 0.01
 """How far a score from bfloat16 may be off where predictions vary as much as targets: some ten times what is seen."""
@@ -34,7 +34,8 @@ def is_screened(scoring_dtype: str | None, like: Any, n_operations: float) -> bo
     Parameters
     ----------
     scoring_dtype : {"auto", "bfloat16", None}
-        "auto" does where the arrays are float32, the processor has instructions for it, and there is enough to do.
+        "auto" does where the arrays are float32, there is enough to do, and the processor multiplies tiles (AMX;
+        its AVX-512 instructions alone are no faster than float32). A GPU would wait for the choice.
     like : array
         Of the kind and precision of the products.
     n_operations : float
@@ -44,34 +45,73 @@ def is_screened(scoring_dtype: str | None, like: Any, n_operations: float) -> bo
         raise DataError(f"no scoring_dtype {scoring_dtype!r}", expected="'auto', 'bfloat16' or None")
     if scoring_dtype != "auto":
         return scoring_dtype is not None
-    if n_operations < _WORTH or not str(like.dtype).endswith("float32"):
+    if n_operations < _WORTH or str(like.dtype) != "float32":  # a tensor's dtype is named otherwise
         return False
     import torch
 
-    if not isinstance(like, np.ndarray):
-        return torch.cuda.is_bf16_supported()
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def row_runs(rows: np.ndarray) -> list[Any]:
+    """Ascending rows as slices where these are few, so that taking them copies nothing; otherwise the rows as they are.
+
+    Examples
+    --------
+    >>> row_runs(np.array([0, 1, 4, 5]))
+    [slice(0, 2, None), slice(4, 6, None)]
+    """
+    steps = np.diff(rows)
+    breaks = np.flatnonzero(steps != 1) + 1
+    if not len(rows) or len(breaks) > 2 or (steps < 1).any():
+        return [rows]
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, breaks)]
 
 
 @dataclass(frozen=True, eq=False)
 class FoldTargets:
-    """Training and test targets of one fold, the former in bfloat16 only where `in_half`."""
+    """Training and test targets of one fold, taken when they are needed.
+
+    Parameters
+    ----------
+    block : array (n_samples, n_targets)
+    train : list of slice or array
+        Runs of training rows.
+    true : array (n_test, n_targets)
+    half : torch.Tensor or None
+        The training targets in bfloat16, where predictions are formed in that first.
+    root_weights : array (n_test,) or None
+    """
 
     block: Any
-    rows: np.ndarray
+    train: list[Any]
     true: Any
-    known: Any
+    half: Any = None
+    root_weights: Any = None
 
     @classmethod
-    def of(cls, block: Any, train: np.ndarray, test: np.ndarray, *, in_half: bool) -> FoldTargets:
+    def of(
+        cls, block: Any, train: np.ndarray, test: np.ndarray, *, root_weights: np.ndarray | None, in_half: bool
+    ) -> FoldTargets:
         """Take the rows of a fold."""
-        known = block[train]
-        return cls(block, train, block[test], half(known) if in_half else known)
+        runs, tested = row_runs(train), row_runs(test)
+        root = None if root_weights is None else to_like(root_weights[test], block)
+        true = block[tested[0] if len(tested) == 1 else test]
+        return cls(block, runs, true, half(block[train]) if in_half else None, root)
 
     def some(self, columns: np.ndarray) -> FoldTargets:
         """Some of the targets, in full precision."""
-        return FoldTargets(self.block, self.rows, self.true[:, columns], self.block[:, columns][self.rows])
+        return FoldTargets(self.block[:, columns], self.train, self.true[:, columns], None, self.root_weights)
+
+    def predictions(self, predictors: Iterable[Any]) -> Iterable[Any]:
+        """What each matrix makes of the training targets, in full precision, run by run of their rows."""
+        known = [self.block[run] for run in self.train]
+        for predictor in predictors:
+            done = len(known[0])
+            made = predictor[:, :done] @ known[0]
+            for part in known[1:]:
+                made = add_product(made, predictor[:, done : done + len(part)], part)
+                done += len(part)
+            yield made
 
 
 def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scoring: str) -> np.ndarray:
@@ -84,10 +124,7 @@ def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scori
     folds : list of FoldTargets
     scoring : {"r2", "correlation"}
     """
-    products = [
-        _moments((predictor @ fold.known for predictor in own), fold)
-        for own, fold in zip(predictors, folds, strict=True)
-    ]
+    products = [_moments(fold.predictions(own), fold) for own, fold in zip(predictors, folds, strict=True)]
     return to_numpy(_nan_mean([one.score(scoring) for one in products]))
 
 
@@ -117,19 +154,21 @@ def screened_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, to
 
 def _roughly(predictors: list[Any], fold: FoldTargets) -> Iterable[Any]:
     for predictor in predictors:
-        made = (half(predictor) @ fold.known).float()
+        made = (half(predictor) @ fold.half).float()
         yield made.numpy() if isinstance(fold.true, np.ndarray) else made.to(fold.true.dtype)
 
 
 def _moments(predictions: Iterable[Any], fold: FoldTargets) -> Moments:
     """Sums over the test samples of predictions, one after the other: one of them is in memory at a time."""
-    xp = namespace(fold.true)
+    xp, root = namespace(fold.true), fold.root_weights
+    root = None if root is None else cast(root, str(fold.true.dtype).rpartition(".")[2])
     sums: list[list[Any]] = [[], [], []]
     for made in predictions:
-        sums[0].append(made.sum(0))
+        sums[0].append(made.sum(0) if root is None else root @ made)
         sums[1].append(xp.einsum("ij,ij->j", made, made))
         sums[2].append(xp.einsum("ij,ij->j", made, fold.true))
     pred_sum, pred_sq, cross = (cast(xp.stack(one), "float64") for one in sums)
     true = cast(fold.true, "float64")
-    y_sum = true.sum(0)
-    return Moments(len(true), y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, (true * true).sum(0))
+    y_sum = true.sum(0) if root is None else cast(root, "float64") @ true
+    weight = float(len(true)) if root is None else float((fold.root_weights**2).sum())
+    return Moments(weight, y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, (true * true).sum(0))

@@ -21,7 +21,7 @@ from brainalign.voxelwise.banded_primal import PrimalForm
 from brainalign.voxelwise.banded_scores import is_screened
 from brainalign.voxelwise.fits import RidgeFit
 from brainalign.voxelwise.plan import SCORINGS, Folds, _check_folds
-from brainalign.voxelwise.solvers import auto_alphas, check_alphas
+from brainalign.voxelwise.solvers import as_weights, auto_alphas, check_alphas
 from brainalign.voxelwise.targets import Targets, _mean_and_constant
 
 __all__ = ["BandedPlan", "Choice", "PreparedTargets", "check_weights", "choose", "draw_weights", "plan_banded"]
@@ -88,6 +88,7 @@ def plan_banded(
     *,
     fit_intercept: bool = True,
     dtype: str | None = None,
+    sample_weight: Any = None,
 ) -> BandedPlan:
     """Take the Gram matrices from which any weighting of the bands is factored.
 
@@ -104,11 +105,13 @@ def plan_banded(
         Centre inside every fold.
     dtype : {"float32", "float64"}, optional
         Precision of the products; that of X by default.
+    sample_weight : array (n_samples,), optional
+        Weights of the squared errors, in fits and in scores: a weight of two is the row twice.
 
     Raises
     ------
     DataError
-        When an alpha is not positive, or a fold trains on nothing or tests on a single sample.
+        When an alpha is not positive, a weight is negative, or a fold trains on nothing or tests on a single sample.
 
     Examples
     --------
@@ -121,12 +124,13 @@ def plan_banded(
     """
     if len(X) < 2:
         raise DataError("ridge needs samples to learn from", expected="at least 2", found=f"n_samples = {len(X)}")
-    folds = _check_folds(folds, len(X))
+    sample_weight = as_weights(sample_weight, len(X))
+    folds = _check_folds(folds, len(X), sample_weight)
     dtype = dtype or ("float32" if str(X.dtype).endswith("float32") else "float64")
     n_axes = sum(min(band.stop - band.start, len(X)) for band in bands)
     n_alphas = 19 if isinstance(alphas, str) else np.size(alphas)
     form_type = _cheaper(len(X), n_axes, len(folds), n_alphas)
-    form = form_type.of(X, bands, folds, centred=fit_intercept, dtype=dtype)
+    form = form_type.of(X, bands, folds, centred=fit_intercept, dtype=dtype, sample_weight=sample_weight)
     grid = auto_alphas(form.eigenvalues()) if isinstance(alphas, str) and alphas == "auto" else check_alphas(alphas)
     return BandedPlan(X, form, grid, len(bands))
 
@@ -188,11 +192,12 @@ class BandedPlan:
                 found=Y.shape,
                 fix="join by stimulus_id: brainalign.trials.join(trials, latents)",
             )
-        mean, constant = _mean_and_constant(Y, like=design)
+        root = self.form.root_weights
+        mean, constant = _mean_and_constant(Y, root, like=design)
         mean = mean if self.form.centred else mean * 0.0
         block_bytes = block_bytes or budget_of(design, BLOCK_BYTES)
         together = max(1, int(block_bytes // self.form.bytes_per_target))
-        return PreparedTargets(self.form, Targets(Y, design, self.form.dtype, mean, constant, together))
+        return PreparedTargets(self.form, Targets(Y, design, self.form.dtype, mean, constant, together, root))
 
     def search(
         self,
@@ -229,9 +234,11 @@ class BandedPlan:
         best = np.full((len(weights), len(targets.constant)), -np.inf)
         where = np.full(best.shape, self.alphas.argmax())
         for row, weight in enumerate(progress(weights, description=description)):
-            for part in row_blocks(len(self.alphas), 1, budget=form.at_once()):
+            weighed = form.weigh(weight)
+            streamed = targets.source.n_together < len(targets.mean)
+            for part in row_blocks(len(self.alphas), 1, budget=form.at_once(streamed=streamed)):
                 grid = self.alphas[part]
-                factor = form.factor(weight, grid)
+                factor = form.factor(weighed, grid)
                 for columns, prepared in targets:
                     ahead = best[:, columns].max(axis=0)
                     scores = form.scores(factor, prepared, grid, scoring=scoring, to_beat=ahead)

@@ -430,3 +430,60 @@ def test_repetitions_stay_together():
     assert BandedRidge().fit(layers, trials).cv_scores_.mean() < 0.05
     naive = BandedRidge().fit({name: one.at(trials.stimulus_ids) for name, one in layers.items()}, trials.matrix())
     assert naive.cv_scores_.mean() > 0.7
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alphas", [ALPHAS, [1e-9, 1e-8]], ids=["alphas", "vanishing alphas"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_weight_of_two_is_the_row_twice_and_of_zero_none(form, alphas, fit_intercept, dtype):
+    X, Y = problem(48, (20, 30) if form is KernelForm else (6, 5))
+    if dtype == "float32" and alphas is not ALPHAS:
+        pytest.skip("interpolation of noise is not for float32")
+    counts = np.random.default_rng(0).integers(0, 3, len(X))
+    twice = np.repeat(np.arange(len(X)), counts)
+    folds = list(KFold(4).split(X))
+    repeated = [tuple(np.flatnonzero(np.isin(twice, rows)) for rows in fold) for fold in folds]
+    bands, weights = slices((20, 30) if form is KernelForm else (6, 5)), draw_weights(2, 5)
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    options = {"centred": fit_intercept, "dtype": dtype}
+    weighted = BandedPlan(
+        X, form.of(X, bands, folds, sample_weight=counts.astype(float), **options), np.asarray(alphas), 2
+    )
+    plain = BandedPlan(X[twice], form.of(X[twice], bands, repeated, **options), np.asarray(alphas), 2)
+    tolerance = {"float64": 1e-6 if alphas is not ALPHAS else 1e-9, "float32": 5e-4}[dtype]
+    for scoring in ("r2", "correlation"):
+        one, two = weighted.search(Y, weights, scoring=scoring), plain.search(Y[twice], weights, scoring=scoring)
+        np.testing.assert_allclose(one.by_candidate, two.by_candidate, atol=tolerance)
+    coef = weighted.refit(Y, two.weights, two.alphas), plain.refit(Y[twice], two.weights, two.alphas)
+    np.testing.assert_allclose(*coef, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("shape", [(60, (5, 7)), (40, (30, 40))])
+def test_the_estimator_and_its_gradient_take_sample_weights(shape):
+    X, Y = problem(*shape)
+    counts = np.random.default_rng(1).integers(1, 3, len(X))
+    twice = np.repeat(np.arange(len(X)), counts)
+    folds = list(KFold(4).split(X))
+    repeated = [tuple(np.flatnonzero(np.isin(twice, rows)) for rows in fold) for fold in folds]
+    options = {"bands": list(shape[1]), "n_iter": 6}
+    weighted = BandedRidge(ALPHAS, folds, **options).fit(X, Y, sample_weight=counts)
+    plain = BandedRidge(ALPHAS, repeated, **options).fit(X[twice], Y[twice])
+    np.testing.assert_allclose(weighted.cv_scores_, plain.cv_scores_, atol=1e-9)
+    np.testing.assert_allclose(weighted.predict(X), plain.predict(X), atol=1e-8)
+    more = {"dtype": "float64", "bands": slices(shape[1])}
+    fine = plan_gradient(X, folds=folds, sample_weight=counts.astype(float), **more)
+    alike = plan_gradient(X[twice], folds=repeated, **more)
+    delta, root = np.log(weighted.band_weights_ + 0.1), np.sqrt(counts)[:, None]
+    about = Y - np.average(Y, axis=0, weights=counts)
+    for one, two in zip(
+        fine.loss_and_gradient(root * about, delta), alike.loss_and_gradient(about[twice], delta), strict=True
+    ):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+    refined = BandedRidge(ALPHAS, folds, search="gradient", n_steps=3, **options).fit(X, Y, sample_weight=counts)
+    assert (refined.cv_scores_ >= weighted.cv_scores_ - 1e-9).all()
+    unit = BandedRidge(ALPHAS, folds, **options).fit(X, Y, sample_weight=2.0)
+    heavier = BandedRidge(2 * ALPHAS, folds, **options).fit(X, Y, sample_weight=np.full(len(X), 4.0))
+    np.testing.assert_allclose(unit.coef_, heavier.coef_, atol=1e-9)
+    with pytest.raises(DataError, match="sample_weight must be"):
+        BandedRidge(ALPHAS, folds, **options).fit(X, Y, sample_weight=-np.ones(len(X)))
