@@ -7,10 +7,14 @@ from typing import Any
 from brainalign.encoders.base import Encoder, load_encoder
 from brainalign.encoders.registry import ENCODERS, encoder_class, register_encoder
 
-__all__ = ["Encoder", "LinearEncoder", "load_encoder", "register_encoder"]
+__all__ = ["Encoder", "LinearEncoder", "load_encoder", "register_encoder", "roi_optimal"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "roi_optimal":
+        from brainalign.encoders.optimal import roi_optimal
+
+        return roi_optimal
     if name in ENCODERS:
         return encoder_class(name)
     raise AttributeError(f"module 'brainalign.encoders' has no attribute '{name}'")

@@ -130,7 +130,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             When a fold given as `cv` has a group on both sides.
         """
         X, y, groups = self._pair(X, y, groups)
-        self._one_dimensional = np.ndim(y) == 1
+        self._one_dimensional = (y if hasattr(y, "ndim") else np.asarray(y)).ndim == 1
         X = as_features(self, X, reset=True)
         Y = as_targets(y, n_samples=len(X))
         plan = plan_ridge(

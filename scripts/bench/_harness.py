@@ -137,7 +137,7 @@ def _run(case: Case, role: str, folder: str, script: str, n_threads: int) -> tup
 def _work(side: Side, role: str, folder: str) -> None:
     """Time one side on the inputs in `folder`; leave outputs and figures there."""
     function = side.prepare()
-    inputs = {path.stem: np.load(path) for path in sorted(Path(folder).glob("*.npy"))}
+    inputs = {path.stem: _loaded(path) for path in sorted(Path(folder).glob("*.npy"))}
     warm = np.ones((200, 200), dtype=np.float32)
     np.linalg.eigh(warm @ warm)
     base = _forget_peak()
@@ -150,6 +150,11 @@ def _work(side: Side, role: str, folder: str) -> None:
     }
     np.savez(Path(folder) / f"{role}.npz", **outputs)
     (Path(folder) / f"{role}.json").write_text(json.dumps(figures))
+
+
+def _loaded(path: Path) -> np.ndarray:
+    """An input in memory, or mapped where it is larger than 1 GiB."""
+    return np.load(path, mmap_mode="r" if path.stat().st_size > 2**30 else None)
 
 
 def _memory(field: str) -> float:
