@@ -30,9 +30,9 @@ _HOMES = {
     "simulate_subject": "brainalign.loaders.simulated",
     "split": "brainalign.splits",
 }
-_ROOMS = ("analysis", "encoders", "errors", "latents", "loaders", "scoring", "voxelwise")
+_ROOMS = ("analysis", "encoders", "errors", "latents", "loaders", "reconstruction", "scoring", "voxelwise")
 
-__all__ = sorted([*_HOMES, "analysis", "encoders", "scoring", "voxelwise"])
+__all__ = sorted([*_HOMES, "analysis", "encoders", "reconstruction", "scoring", "voxelwise"])
 
 
 def __getattr__(name: str) -> Any:

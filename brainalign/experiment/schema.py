@@ -18,8 +18,10 @@ __all__ = [
     "Encoding",
     "Evoked",
     "Experiment",
+    "Reconstruct",
     "Regress",
     "Rsa",
+    "System",
     "Variance",
     "ZeroShot",
     "load_experiment",
@@ -179,6 +181,40 @@ class Regress(_Delayed):
     columns: list[str] = Field(min_length=1)
 
 
+class System(_Record):
+    """One way to a picture: an encoder with its hyper-parameters, what it predicts, and what makes pictures of that."""
+
+    encoder: str = "LinearEncoder"
+    params: dict[str, Any] = Field(default_factory=dict)
+    latents: list[str] = Field(min_length=1)
+    generator: str = "pixels"
+    options: dict[str, Any] = Field(default_factory=dict)
+    controls: bool = True
+
+
+class Reconstruct(_CrossValidated):
+    """Brain to pictures, judged beside the controls.
+
+    Folds are by `by`, whose column may be the category for a test of categories never seen; ``test_size`` asks for a
+    single split instead, and ``by: split`` for the one that the data set came with.
+    """
+
+    kind: Literal["reconstruct"]
+    systems: dict[Identifier, System] = Field(min_length=1)
+    metrics: list[str] = ["PixCorr", "SSIM", "AlexNet"]
+    judges: dict[str, str] = Field(default_factory=dict)
+    weights: str | None = None
+    within: str | None = None
+    gallery: int | None = Field(default=None, ge=2)
+    test_size: float | None = Field(default=None, gt=0, lt=1)
+    protocol: str | None = None
+
+    @property
+    def latents(self) -> list[str]:
+        """Every target of every system."""
+        return list(dict.fromkeys(name for system in self.systems.values() for name in system.latents))
+
+
 class Rsa(_Analysis):
     """Dissimilarities of regions or subjects beside those of network layers."""
 
@@ -201,7 +237,7 @@ class Evoked(_Analysis):
 
 Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
 Analysis = Annotated[
-    Decode | Encode | Encoding | Variance | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")
+    Decode | Encode | Encoding | Variance | Reconstruct | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")
 ]
 
 

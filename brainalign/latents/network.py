@@ -175,6 +175,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         When the file is absent, damaged or holds anything but tensors.
     """
     import pickle
+    import struct
 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -186,7 +187,15 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise DataError(f"cannot read weights: {error}", path=file, fix="convert them to safetensors") from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):

@@ -11,6 +11,7 @@ from brainalign.scoring.classification import (
 from brainalign.scoring.correlation import mean_over_targets, pearson, r2, spearman
 from brainalign.scoring.cosine import similarity
 from brainalign.scoring.identification import rank_percentiles, retrieval, two_way_identification
+from brainalign.scoring.images import correlation_distance, lpips, pixel_correlation, ssim
 from brainalign.scoring.resampling import fdr, max_statistic_p, mean_ci, permutation_p
 from brainalign.scoring.score import Score
 
@@ -22,7 +23,9 @@ __all__ = [
     "classification_score",
     "confusion_matrix",
     "correlation_ceiling",
+    "correlation_distance",
     "fdr",
+    "lpips",
     "max_statistic_p",
     "mean_ci",
     "mean_over_targets",
@@ -30,6 +33,7 @@ __all__ = [
     "noise_ceiling",
     "pearson",
     "permutation_p",
+    "pixel_correlation",
     "r2",
     "rank_percentiles",
     "rdm_ceilings",
@@ -37,5 +41,6 @@ __all__ = [
     "similarity",
     "spearman",
     "split_half",
+    "ssim",
     "two_way_identification",
 ]

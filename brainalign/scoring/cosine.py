@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 
-__all__ = ["cosines", "flat_rows", "row_moments", "similarity"]
+__all__ = ["cosines", "flat_rows", "row_correlations", "row_moments", "similarity"]
 
 _FEATURES_PER_BLOCK = 8192
 
@@ -78,3 +78,12 @@ def cosines(
     for block, values in _feature_blocks(left):
         table += (values - left_moments[0][:, None]) @ (right[:, block] - right_moments[0][:, None]).T
     return table / (left_moments[1][:, None] * right_moments[1])
+
+
+def row_correlations(left: NDArray, right: NDArray) -> NDArray[np.float64]:
+    """Pearson correlation of row i with row i, accumulated over blocks of features; 0 for a row without spread."""
+    one, two = row_moments(left, "correlation"), row_moments(right, "correlation")
+    total = np.zeros(len(left))
+    for block, values in _feature_blocks(left):
+        total += np.einsum("ij,ij->i", values - one[0][:, None], right[:, block] - two[0][:, None])
+    return total / (one[1] * two[1])

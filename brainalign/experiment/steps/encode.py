@@ -21,7 +21,7 @@ from brainalign.scoring.score import Score
 from brainalign.splits import Fold, split_hash
 from brainalign.trials import Trials
 
-__all__ = ["compute", "show"]
+__all__ = ["compute", "labels_of", "latent_scores", "show"]
 
 _N_SHOWN = 12
 
@@ -35,14 +35,14 @@ def compute(analysis: Encode, context: Context) -> StepResult:
     ids = list(fold_of)
     groups = {"fold": np.array(list(fold_of.values()))}
     if analysis.within:
-        labels = _labels(trials, analysis.within, ids)
+        labels = labels_of(trials, analysis.within, ids)
         groups["class"] = np.array([f"{fold}/{label}" for fold, label in zip(groups["fold"], labels, strict=True)])
     scores: dict[str, Score] = {}
     arrays: dict[str, np.ndarray] = {}
     protocol = f"{len(division)} folds by {analysis.by}, compared within the fold"
     for number, (label, predicted) in enumerate(predictions.items()):
         found, true = predicted.select(ids), targets[label].select(ids)
-        for name, score in _scores(found, true, groups, analysis.gallery).items():
+        for name, score in latent_scores(found, true, groups, analysis.gallery).items():
             told = replace(score, split=split_hash(division), protocol=f"{protocol}; {score.protocol}")
             scores[f"{analysis.name}/{label}/{name}"] = replace(told, name=f"{score.name}, {label}")
         table = similarity(found.flat(), true.flat(), kind="correlation")
@@ -73,7 +73,9 @@ def _out_of_fold(
     return joined, fold_of
 
 
-def _scores(found: Latents, true: Latents, groups: Mapping[str, np.ndarray], gallery: int | None) -> dict[str, Score]:
+def latent_scores(
+    found: Latents, true: Latents, groups: Mapping[str, np.ndarray], gallery: int | None
+) -> dict[str, Score]:
     """Identification and retrieval within each fold; an encoder leans away from what other folds held out."""
     fold = groups["fold"]
     scores = {"two-way": two_way_identification(found, true, within=fold)}
@@ -97,7 +99,8 @@ def _centred(latents: Latents, fold: np.ndarray) -> Latents:
     return Latents(values, latents.ids, space=latents.space, meta=latents.meta)
 
 
-def _labels(trials: Trials, column: str, ids: list[str]) -> np.ndarray:
+def labels_of(trials: Trials, column: str, ids: list[str]) -> np.ndarray:
+    """A column of the trials table for some stimuli."""
     if column not in trials.trials:
         raise DataError(f"trials have no column '{column}'", expected=list(trials.trials.columns))
     return trials.trials.drop_duplicates("stimulus_id").set_index("stimulus_id").loc[ids, column].to_numpy()
