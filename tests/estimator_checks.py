@@ -21,7 +21,7 @@ from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
 from brainalign.trials import Trials
-from brainalign.voxelwise import BandedRidge, Ridge
+from brainalign.voxelwise import BandedRidge, FactorisedReceptiveField, Ridge, ROIQueryEncoder
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Case:
         True for encoders, ``fit(trials, latents)``; False for voxelwise models, ``fit(latents, trials)``.
     tolerance : float
         For the same samples predicted alone and in a batch, or read from disk.
+    on_maps : bool
+        True for models of latents on a grid: X is (n_samples, n_channels, 2, 2). scikit-learn's own checks hand over
+        matrices, so only ours are run.
     expected_failures : mapping
         Names of scikit-learn checks that fail, with the reason.
     """
@@ -43,6 +46,7 @@ class Case:
     make: Callable[[], Any]
     brain_first: bool
     tolerance: float = 1e-6
+    on_maps: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,28 +54,43 @@ CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
     "BandedRidge": Case(lambda: BandedRidge(bands=2, n_iter=4), brain_first=False),
+    "FactorisedReceptiveField": Case(
+        lambda: FactorisedReceptiveField([0.5, np.inf], cv=3), brain_first=False, tolerance=1e-5, on_maps=True
+    ),
+    "ROIQueryEncoder": Case(
+        lambda: ROIQueryEncoder(None, 8, training={"n_epochs": 4}), brain_first=False, tolerance=1e-5, on_maps=True
+    ),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
 }
 
 
-def data(n_samples: int = 40, n_features: int = 6, n_targets: int = 3, *, dtype: Any = np.float64):
+def data(case: Case, n_samples: int = 40, n_features: int = 6, n_targets: int = 3, *, dtype: Any = np.float64):
     """A linear truth with a little noise."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_samples, n_features))
     Y = X @ rng.standard_normal((n_features, n_targets)) + 0.3 * rng.standard_normal((n_samples, n_targets))
-    return X.astype(dtype), Y.astype(dtype)
+    return seen_by(case, X).astype(dtype), Y.astype(dtype)
 
 
-def recording(n_stimuli: int = 40, n_repetitions: int = 2) -> tuple[Trials, Latents]:
+def seen_by(case: Case, X: np.ndarray) -> np.ndarray:
+    """Features as they are, or as channels of maps with something else in the other places."""
+    if not case.on_maps:
+        return X
+    other = 0.1 * np.random.default_rng(5).standard_normal((*X.shape, 3))
+    return np.concatenate([X[:, :, None], other], axis=2).reshape(*X.shape, 2, 2)
+
+
+def recording(case: Case, n_stimuli: int = 40, n_repetitions: int = 2) -> tuple[Trials, Latents]:
     """Trials with repetitions, and the latents that drive them."""
     rng = np.random.default_rng(1)
     ids = [f"picture{number:02d}" for number in range(n_stimuli)]
-    latents = Latents(rng.standard_normal((n_stimuli, 4)), ids, space="toy")
+    values = rng.standard_normal((n_stimuli, 4))
+    latents = Latents(seen_by(case, values), ids, space="toy")
     table = pd.DataFrame(
         {"stimulus_id": np.tile(ids, n_repetitions), "session": np.repeat(range(n_repetitions), n_stimuli)}
     )
-    clean = np.tile(latents.values @ rng.standard_normal((4, 7)), (n_repetitions, 1))
+    clean = np.tile(values @ rng.standard_normal((4, 7)), (n_repetitions, 1))
     return Trials(clean + 0.5 * rng.standard_normal(clean.shape), table), latents
 
 
@@ -87,7 +106,7 @@ def same(a: Any, b: Any) -> None:
 
 
 def check_predictions_are_finite_and_shaped(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     model = case.make().fit(X, Y)
     assert model.predict(X).shape == Y.shape and np.isfinite(model.predict(X)).all()
     assert case.make().fit(X, Y[:, 0]).predict(X).shape == (len(X),)
@@ -96,21 +115,21 @@ def check_predictions_are_finite_and_shaped(case: Case, folder: Path) -> None:
 
 def check_nan_and_infinity_are_refused(case: Case, folder: Path) -> None:
     for bad in (np.nan, np.inf):
-        X, Y = data()
+        X, Y = data(case)
         fitted = case.make().fit(X, Y)
         X[3, 2] = bad
         with pytest.raises(DataError, match="X contains NaN or infinity"):
             case.make().fit(X, Y)
         with pytest.raises(DataError, match="X contains NaN or infinity"):
             fitted.predict(X)
-        X, Y = data()
+        X, Y = data(case)
         Y[5, 1] = bad
         with pytest.raises(DataError, match="NaN or infinity"):
             case.make().fit(X, Y)
 
 
 def check_one_trial(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     with pytest.raises(DataError, match=r"n_samples ?= ?1"):
         case.make().fit(X[:1], Y[:1])
     model = case.make().fit(X, Y)
@@ -118,21 +137,21 @@ def check_one_trial(case: Case, folder: Path) -> None:
 
 
 def check_rank_deficiency(case: Case, folder: Path) -> None:
-    X, Y = data()
-    repeated = np.column_stack([X, X, np.ones(len(X))])
-    few_rows = np.random.default_rng(2).standard_normal((len(X), 3 * len(X)))
+    X, Y = data(case)
+    repeated = np.concatenate([X, X, np.ones_like(X[:, :1])], axis=1)
+    few_rows = seen_by(case, np.random.default_rng(2).standard_normal((len(X), 3 * len(X))))
     for design in (repeated, few_rows):
         predicted = case.make().fit(design, Y).predict(design)
         assert np.isfinite(predicted).all() and predicted.std() > 0
 
 
 def check_determinism(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     same(case.make().fit(X, Y).predict(X), case.make().fit(X, Y).predict(X))
 
 
 def check_fit_twice_equals_fit_once(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     model = case.make().fit(X, Y)
     once = model.predict(X)
     model.fit(X[::-1, :4], Y[:, :2])
@@ -140,7 +159,7 @@ def check_fit_twice_equals_fit_once(case: Case, folder: Path) -> None:
 
 
 def check_input_is_not_changed(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     before = X.copy(), Y.copy()
     X.flags.writeable = Y.flags.writeable = False
     model = case.make().fit(X, Y)
@@ -151,7 +170,7 @@ def check_input_is_not_changed(case: Case, folder: Path) -> None:
 
 
 def check_hyper_parameters_stay(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     model = case.make()
     before = repr(model.get_params())
     model.fit(X, Y).predict(X)
@@ -159,7 +178,7 @@ def check_hyper_parameters_stay(case: Case, folder: Path) -> None:
 
 
 def check_clone_forgets(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     model = case.make().fit(X, Y)
     copy = clone(model)
     assert repr(copy.get_params()) == repr(model.get_params())
@@ -169,7 +188,7 @@ def check_clone_forgets(case: Case, folder: Path) -> None:
 
 
 def check_memory_maps(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     for name, array in {"X": X, "Y": Y}.items():
         np.save(folder / f"{name}.npy", array)
     X_disk, Y_disk = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in "XY")
@@ -178,24 +197,24 @@ def check_memory_maps(case: Case, folder: Path) -> None:
 
 
 def check_float32_in_float32_out(case: Case, folder: Path) -> None:
-    X, Y = data(dtype=np.float32)
+    X, Y = data(case, dtype=np.float32)
     model = case.make().fit(X, Y)
     assert model.predict(X).dtype == np.float32
-    double = case.make().fit(*data()).predict(X.astype(np.float64))
+    double = case.make().fit(*data(case)).predict(X.astype(np.float64))
     np.testing.assert_allclose(model.predict(X), double, atol=1e-3)
 
 
 def check_feature_count(case: Case, folder: Path) -> None:
-    X, Y = data()
+    X, Y = data(case)
     model = case.make().fit(X, Y)
-    with pytest.raises(DataError, match=r"5 features, but .* is expecting 6"):
+    with pytest.raises(DataError, match=r"5 features, but .* is expecting 6|another number of channels"):
         model.predict(X[:, :5])
     with pytest.raises(DataError, match="X and Y differ in samples"):
         case.make().fit(X, Y[:-1])
 
 
 def check_join_is_by_id(case: Case, folder: Path) -> None:
-    trials, latents = recording()
+    trials, latents = recording(case)
     if case.make().get_params().get("cv") == "loo":
         trials = trials.average("stimulus_id")
     order = np.random.default_rng(3).permutation(len(latents))
@@ -206,7 +225,7 @@ def check_join_is_by_id(case: Case, folder: Path) -> None:
 
 
 def check_unpaired_input_is_refused(case: Case, folder: Path) -> None:
-    trials, latents = recording()
+    trials, latents = recording(case)
     for X, y in [(trials, latents.values), (latents.values, trials), (trials.matrix(), latents)]:
         with pytest.raises(DataError):
             case.make().fit(X, y)
@@ -216,7 +235,7 @@ def check_unpaired_input_is_refused(case: Case, folder: Path) -> None:
 
 
 def check_seen_stimuli_are_not_scored(case: Case, folder: Path) -> None:
-    trials, latents = recording()
+    trials, latents = recording(case)
     if case.make().get_params().get("cv") == "loo":
         trials = trials.average("stimulus_id")
     train, test = split(trials, test_size=0.25)
@@ -229,12 +248,12 @@ def check_seen_stimuli_are_not_scored(case: Case, folder: Path) -> None:
 
 
 def check_saved_and_loaded(case: Case, folder: Path) -> None:
-    X, Y = data(dtype=np.float32)
+    X, Y = data(case, dtype=np.float32)
     model = case.make().fit(X, Y)
     if not hasattr(model, "save"):
         return
     model.save(folder / "model")
-    loaded = load_encoder(folder / "model")
+    loaded = type(model).load(folder / "model") if case.on_maps else load_encoder(folder / "model")
     assert type(loaded) is type(model)
     assert repr(loaded.get_params()) == repr(model.get_params())
     same(loaded.predict(X), model.predict(X))

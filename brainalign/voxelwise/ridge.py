@@ -11,16 +11,18 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import mean_over_targets, pearson, r2
-from brainalign.splits import check_disjoint
 from brainalign.voxelwise.backend import common_dtype, on_device, to_numpy
 from brainalign.voxelwise.plan import plan_ridge
 from brainalign.voxelwise.samples import (
     as_features,
     as_targets,
+    check_new_stimuli,
     is_latents,
     is_trials,
     resolve_folds,
     stimulus_rows,
+    subjects,
+    unit_names,
 )
 from brainalign.voxelwise.scores import UnitScores, score_predictions
 
@@ -155,12 +157,11 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _pair(self, X: Any, y: Any, groups: Any) -> tuple[Any, Any, Any]:
         """Latents and Trials as rows that belong together, and what is remembered of them; arrays as they are."""
         self.stimulus_ids_, self.latent_space_, self.subjects_ = None, None, None
-        self._units: list[str] = []
+        self._units: tuple[str, ...] = ()
         if is_latents(X) and is_trials(y):
             self.stimulus_ids_ = tuple(sorted(set(y.stimulus_ids)))
             self.latent_space_ = X.space
-            self.subjects_ = tuple(sorted(set(y.trials["subject"].astype(str))))
-            self._units = _unit_names(y)
+            self.subjects_, self._units = subjects(y), unit_names(y)
             return stimulus_rows(X, y.stimulus_ids), y.matrix(), y.stimulus_ids if groups is None else groups
         if any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError(
@@ -242,22 +243,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             When the model was fitted on bare arrays, or units, subject or latent space differ.
         """
         check_is_fitted(self)
-        if self.stimulus_ids_ is None:
-            raise DataError(
-                "this model was fitted on arrays, so seen stimuli cannot be told from new ones",
-                fix="fit(latents, trials), or use score(X, Y) on samples you have kept apart",
-            )
-        check_disjoint(self.stimulus_ids_, trials.stimulus_ids)
+        check_new_stimuli(trials, self.stimulus_ids_, self._units, self.subjects_)
         self._check_space(latents)
-        subjects = tuple(sorted(set(trials.trials["subject"].astype(str))))
-        units = _unit_names(trials)
-        if units != self._units or subjects != self.subjects_:
-            raise DataError(
-                "test trials do not match the trials fitted on",
-                expected=f"subject {self.subjects_}, {len(self._units)} units: {self._units[:3]} ...",
-                found=f"subject {subjects}, {len(units)} units: {units[:3]} ...",
-                fix="score a model on its own subject and units",
-            )
         average = trials.average("stimulus_id")
         predicted = self._fit.predict(stimulus_rows(latents, average.stimulus_ids))
         return score_predictions(predicted, trials, average, n_permutations=n_permutations, seed=seed)
@@ -280,11 +267,3 @@ def _why_unscored(Y: Any, scores: np.ndarray) -> dict[int, str]:
             varies = "neither it nor its prediction varies enough within a fold to be scored"
             why[target] = "constant over the samples fitted on" if constant else varies
     return why
-
-
-def _unit_names(trials: Any) -> list[str]:
-    """What each target is: the unit, and its time where responses are resolved in time."""
-    names = trials.units["name"].tolist()
-    if trials.times is None:
-        return names
-    return [f"{name} at {time:.6g} s" for name in names for time in trials.times]

@@ -29,7 +29,7 @@ __all__ = ["ROIQueryEncoder"]
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
 LEARNT = (
     *("grid_", "n_channels_", "n_units_", "query_names_", "query_of_unit_"),
-    *("stimulus_ids_", "latent_space_", "unit_names_", "history_", "best_epoch_"),
+    *("stimulus_ids_", "latent_space_", "unit_names_", "subjects_", "history_", "best_epoch_"),
 )
 DEFAULTS = {
     "n_epochs": 60,
@@ -275,6 +275,7 @@ class ROIQueryEncoder(SpatialModel):
             if (found := sha256_file(root / WEIGHTS)) != config["sha256"]:
                 raise DataError("the weights are not those that were saved", path=root / WEIGHTS, found=found[:12])
             model = cls(**config["params"])
+            model.subjects_ = None  # not noted by models saved earlier
             for name, value in config["learnt"].items():
                 setattr(model, name, tuple(value) if isinstance(value, list) and name != "history_" else value)
             model.query_of_unit_ = np.asarray(model.query_of_unit_, dtype=np.int64)

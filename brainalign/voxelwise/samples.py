@@ -14,7 +14,17 @@ from brainalign.errors import DataError
 from brainalign.splits import check_disjoint, folds
 from brainalign.voxelwise.backend import is_tensor, namespace, to_numpy
 
-__all__ = ["as_features", "as_targets", "is_latents", "is_trials", "resolve_folds", "stimulus_rows"]
+__all__ = [
+    "as_features",
+    "as_targets",
+    "check_new_stimuli",
+    "is_latents",
+    "is_trials",
+    "resolve_folds",
+    "stimulus_rows",
+    "subjects",
+    "unit_names",
+]
 
 
 def is_trials(x: Any) -> bool:
@@ -31,6 +41,57 @@ def stimulus_rows(latents: Any, ids: Iterable[Any]) -> np.ndarray:
     """Latents of the given stimuli as vectors, (n, n_features)."""
     rows = latents.at(ids)
     return rows.reshape(len(rows), -1)
+
+
+def unit_names(trials: Any) -> tuple[str, ...]:
+    """What each target is: the unit, and its time where responses are resolved in time."""
+    names = trials.units["name"].tolist()
+    if trials.times is None:
+        return tuple(names)
+    return tuple(f"{name} at {time:.6g} s" for name in names for time in trials.times)
+
+
+def subjects(trials: Any) -> tuple[str, ...]:
+    """Whose trials these are."""
+    return tuple(sorted(set(trials.trials["subject"].astype(str))))
+
+
+def check_new_stimuli(
+    trials: Any, seen: Iterable[str] | None, units: tuple[str, ...], fitted_subjects: tuple[str, ...] | None
+) -> None:
+    """Refuse test trials that show a stimulus fitted on, or are of another subject or of other units.
+
+    Parameters
+    ----------
+    trials : Trials
+    seen : iterable of str or None
+        Stimuli fitted on; None where a model was fitted on arrays.
+    units : tuple of str
+        `unit_names` fitted on.
+    fitted_subjects : tuple of str or None
+        `subjects` fitted on; None where they are not known.
+
+    Raises
+    ------
+    LeakageError
+        When a stimulus was fitted on.
+    DataError
+        When trials differ, or the model was fitted on arrays.
+    """
+    if seen is None:
+        raise DataError(
+            "this model was fitted on arrays, so seen stimuli cannot be told from new ones",
+            fix="fit(latents, trials), or use score(X, Y) on samples you have kept apart",
+        )
+    check_disjoint(seen, trials.stimulus_ids)
+    found, whose = unit_names(trials), subjects(trials)
+    if found != units or fitted_subjects not in (None, whose):
+        raise DataError(
+            "test trials do not match the trials fitted on",
+            expected=f"subject {fitted_subjects}, {len(units)} units: {list(units[:3])} ...",
+            found=f"subject {whose}, {len(found)} units: {list(found[:3])} ...",
+            fix="score a model on its own subject and units, in the same order",
+        )
 
 
 def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:

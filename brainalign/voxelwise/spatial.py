@@ -13,8 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import mean_over_targets, r2
-from brainalign.splits import check_disjoint
-from brainalign.voxelwise.samples import as_targets, is_latents, is_trials
+from brainalign.voxelwise.samples import (
+    as_targets,
+    check_new_stimuli,
+    is_latents,
+    is_trials,
+    subjects,
+    unit_names,
+)
+from brainalign.voxelwise.scores import UnitScores, score_predictions
 
 __all__ = ["Paired", "SpatialModel", "TokenMaps"]
 
@@ -113,7 +120,7 @@ class SpatialModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _pair(self, X: Any, y: Any, groups: Any) -> Paired:
         """Check and join; learns grid, channels, units and what later data are compared with."""
-        self.stimulus_ids_, self.latent_space_, self.unit_names_ = None, None, None
+        self.stimulus_ids_, self.latent_space_, self.unit_names_, self.subjects_ = None, None, None, None
         units = None
         if is_latents(X) and is_trials(y):
             ids = y.stimulus_ids
@@ -122,10 +129,8 @@ class SpatialModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             rows = np.array([row_of[one] for one in ids])
             groups = ids if groups is None else groups
             self.stimulus_ids_, self.latent_space_ = tuple(sorted(set(ids))), X.space
-            units = y.units
+            units, self.unit_names_, self.subjects_ = y.units, unit_names(y), subjects(y)
             X, y = latents.values, y.matrix()
-            if y.shape[1] == len(units):
-                self.unit_names_ = tuple(units["name"])
         elif any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError(
                 f"{type(self).__name__} pairs Latents with Trials, or arrays with arrays",
@@ -179,10 +184,7 @@ class SpatialModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             When Latents and Trials are given and a stimulus was fitted on.
         """
         if is_latents(X) and is_trials(y):
-            check_disjoint(self.stimulus_ids_ or (), y.stimulus_ids)
-            self._check_units(y)
-            y = y.average("stimulus_id")
-            X, y = X.select(y.stimulus_ids), y.matrix()
+            return mean_over_targets(self.score_units(X, y, n_permutations=0).r2)[0]
         predicted = self.predict(X)
         responses = as_targets(y, n_samples=len(predicted))
         predicted = predicted.reshape(len(predicted), -1)
@@ -190,15 +192,30 @@ class SpatialModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise DataError("another number of units than fitted on", expected=self.n_units_, found=responses.shape[1])
         return mean_over_targets(r2(responses, predicted))[0]
 
-    def _check_units(self, trials: Any) -> None:
-        names = tuple(trials.units["name"])
-        if self.unit_names_ is not None and names != self.unit_names_:
-            raise DataError(
-                "these trials have other units than those fitted on",
-                expected=f"{len(self.unit_names_)} units: {self.unit_names_[:3]} ...",
-                found=f"{len(names)} units: {names[:3]} ...",
-                fix="select the same units in the same order as for fitting",
-            )
+    def score_units(self, latents: Any, trials: Any, *, n_permutations: int = 1000, seed: int = 0) -> UnitScores:
+        """Score each unit on stimuli that were not fitted on: r, R², ceilings, p and q.
+
+        Parameters
+        ----------
+        latents : Latents
+        trials : Trials
+            Test trials of the subject and units fitted on; the repetitions of a stimulus are averaged.
+        n_permutations : int
+            Shuffles of stimuli behind the p-values of r; 0 leaves p and q out.
+        seed : int
+
+        Raises
+        ------
+        LeakageError
+            When a test stimulus was fitted on.
+        DataError
+            When the model was fitted on bare arrays, or units, subject or latent space differ.
+        """
+        check_is_fitted(self, "grid_")
+        check_new_stimuli(trials, self.stimulus_ids_, self.unit_names_ or (), self.subjects_)
+        average = trials.average("stimulus_id")
+        predicted = self.predict(latents.select(average.stimulus_ids)).reshape(len(average), -1)
+        return score_predictions(predicted, trials, average, n_permutations=n_permutations, seed=seed)
 
     def predict(self, X: Any) -> np.ndarray:
         """Responses (n_stimuli, n_units) to stimuli."""

@@ -135,8 +135,35 @@ def test_trials_join_by_id_and_seen_stimuli_are_not_scored():
         model.score(latents, train)
     with pytest.raises(DataError, match="another space"):
         model.predict(Latents(latents.values, latents.ids, space="other"))
-    with pytest.raises(DataError, match="other units"):
+    with pytest.raises(DataError, match="do not match the trials fitted on"):
         model.score(latents, test.select(units=[0, 1]))
+
+
+def test_units_are_scored_on_new_stimuli():
+    latents, trials, _ = recording()
+    train, test = split(trials, test_size=0.25)
+    model = FactorisedReceptiveField([1.0]).fit(latents, train)
+    scores = model.score_units(latents, test, n_permutations=200)
+    average = test.average("stimulus_id")
+    predicted = model.predict(latents.select(average.stimulus_ids))
+    by_hand = [np.corrcoef(a, b)[0, 1] for a, b in zip(average.matrix().T, predicted.T, strict=True)]
+    np.testing.assert_allclose(scores.r, by_hand, atol=1e-6)
+    assert scores.r2.mean() == pytest.approx(model.score(latents, test))
+    assert (scores.q < 0.05).mean() > 0.8 and np.isfinite(scores.ceiling).all()
+    shuffled = Trials(np.random.default_rng(0).permutation(train.responses), train.trials, train.units)
+    nothing = FactorisedReceptiveField([1.0]).fit(latents, shuffled).score_units(latents, test, n_permutations=200)
+    assert (nothing.q < 0.05).sum() == 0 and abs(nothing.r.mean()) < 0.15
+    with pytest.raises(LeakageError):
+        model.score_units(latents, train)
+    on_arrays = FactorisedReceptiveField([1.0]).fit(latents.values, average_of(trials, latents))
+    with pytest.raises(DataError, match="fitted on arrays"):
+        on_arrays.score_units(latents, test)
+
+
+def average_of(trials: Trials, latents: Latents) -> np.ndarray:
+    mean = trials.average("stimulus_id")
+    row_of = {one: row for row, one in enumerate(mean.stimulus_ids)}
+    return mean.matrix()[[row_of[one] for one in latents.ids]]
 
 
 def test_fit_twice_equals_fit_once_and_parameters_stay():

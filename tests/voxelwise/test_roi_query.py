@@ -216,12 +216,13 @@ def test_trials_join_by_id_and_regions_come_from_the_units_table():
     mixed = latents.select([latents.ids[row] for row in order])
     again = ROIQueryEncoder("roi", 16, training=QUICK).fit(mixed, train)
     np.testing.assert_allclose(again.predict(latents), model.predict(latents), atol=1e-4)
-    assert np.isfinite(model.score(latents, test))
+    scores = model.score_units(latents, test, n_permutations=50)
+    assert scores.r2.mean() == pytest.approx(model.score(latents, test)) and set(scores.by_region()) == set(LABELS)
     both = ROIQueryEncoder(["roi", "hemi"], 16, training=QUICK).fit(latents, train)
     assert both.query_names_[:2] == ("FFA left", "FFA right") and len(both.query_names_) == 6
     with pytest.raises(LeakageError):
         model.score(latents, train)
-    with pytest.raises(DataError, match="other units"):
+    with pytest.raises(DataError, match="do not match the trials fitted on"):
         model.score(latents, test.select(units="roi == 'V1'"))
     with pytest.raises(DataError, match="Did you mean 'roi'"):
         ROIQueryEncoder("rois").fit(latents, train)
@@ -278,8 +279,8 @@ def test_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.attention_maps(latents), model.attention_maps(latents))
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
     with pytest.raises(LeakageError):
-        loaded.score(latents, trials)
-    with pytest.raises(DataError, match="other units"):
+        loaded.score_units(latents, trials)
+    with pytest.raises(DataError, match="do not match the trials fitted on"):
         loaded.score(Latents(latents.values, [f"new{one}" for one in latents.ids], space="toy"), foreign(trials))
 
 
