@@ -148,7 +148,7 @@ def test_only_pure_windows_are_trained_on_where_asked_for():
 @pytest.mark.parametrize(
     "change, options, said",
     [
-        (lambda e: e.assign(onset=e["onset"] + 20.0), {}, "outside"),
+        (lambda e: e.assign(onset=e["onset"] + 20.0), {}, "beyond the recording"),
         (lambda e: e.assign(duration=np.arange(len(e)) + 1.0), {}, "how long tasks last"),
         (lambda e: e, {"window": 1e4}, "longer than the recording"),
         (lambda e: e.assign(trial_type="a"), {"idle": False}, "one class"),
