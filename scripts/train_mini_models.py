@@ -2,7 +2,7 @@
 
     python scripts/train_mini_models.py --out runs/mini            # as long as the four budgets say
     python scripts/train_mini_models.py --out runs/mini --quick    # seconds, to see that it runs
-    python scripts/mini_models/assemble.py runs/mini               # weights to the folders inside the package
+    python scripts/assemble_mini_models.py runs/mini               # weights to the folders inside the package
 
 Leaves clip, vae, judge and unet as float16 safetensors, `report.json` and `samples.png`; each file is written when it
 is ready, the denoiser also while it is trained. The seeds of the scenes trained on are in SEEDS: `draw_scenes` of any

@@ -23,7 +23,9 @@ _FAMILIES = {
     "pixels": ("brainalign.latents.pixels", "pixels:SIZE or pixels:SIZE:grey"),
     "sentence": ("brainalign.latents.sentence", "sentence:HUB_ID or sentence:/folder"),
     "offline": ("brainalign.latents.offline", "offline:conse, offline:efficientnet_lite0 or offline:minilm"),
+    "mini": ("brainalign.latents.mini", "mini or mini:vae"),
 }
+_DEFAULTS = {"mini": "image"}
 
 
 def load_model(model: str, *, device: str = "auto", **options: Any) -> Network:
@@ -40,6 +42,8 @@ def load_model(model: str, *, device: str = "auto", **options: Any) -> Network:
     ``sentence:``       sentence embeddings; option ``normalize``
     ``offline:``        networks whose weights come with pip: ``conse`` (joint image-text space; options ``top``,
                         ``normalize``), ``efficientnet_lite0`` and ``minilm``
+    ``mini``            the embedded CLIP for drawn scenes: unit embeddings of pictures and captions;
+                        ``mini:vae``: latents of the embedded autoencoder
     ==================  =================================================================================
 
     Parameters
@@ -62,6 +66,7 @@ def load_model(model: str, *, device: str = "auto", **options: Any) -> Network:
         When the family, the model or an option is unknown, or the weights cannot be had.
     """
     family, _, rest = str(model).partition(":")
+    rest = rest or _DEFAULTS.get(family, "")
     if family not in _FAMILIES or not rest:
         raise DataError(
             f"unknown model '{model}'.{closest(family, _FAMILIES)}",
