@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from brainalign.encoders import LinearEncoder, load_encoder
+from brainalign.encoders import BrainIT, LinearEncoder, load_encoder
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
@@ -50,6 +50,13 @@ class Case:
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
 
+def small_brain_it() -> BrainIT:
+    """One that learns a little in a few steps."""
+    training = {"learning_rate": 0.02, "n_epochs": 30}
+    sizes = {"n_clusters": 4, "width": 16, "n_self": 0, "n_cross": 1, "n_heads": 1, "embedding": 4}
+    return BrainIT(**sizes, n_voxels=1.0, dropout=0.0, voxel_training={"n_epochs": 8}, training=training)
+
+
 CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
@@ -59,6 +66,12 @@ CASES = {
     ),
     "ROIQueryEncoder": Case(
         lambda: ROIQueryEncoder(None, 8, training={"n_epochs": 4}), brain_first=False, tolerance=1e-5, on_maps=True
+    ),
+    "BrainIT": Case(
+        small_brain_it,
+        brain_first=True,
+        tolerance=1e-5,
+        expected_failures={"check_methods_subset_invariance": "asks for 1e-7, a network in float32 gives 1e-6"},
     ),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),

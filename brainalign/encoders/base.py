@@ -69,6 +69,13 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
         """The reverse of `_state`."""
 
+    def _notes(self) -> dict[str, Any]:
+        """What was learnt besides arrays, as plain data."""
+        return {}
+
+    def _take_notes(self, notes: Mapping[str, Any]) -> None:
+        """The reverse of `_notes`; called before `_restore`."""
+
     # -- scikit-learn contract ----------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
@@ -203,6 +210,7 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 "single": self._single,
                 "target_shapes": self.target_shapes_,
                 "provenance": self.provenance_.to_dict(),
+                "notes": self._notes(),
                 "sha256": sha256_file(draft / WEIGHTS),
             }
             (draft / CONFIG).write_text(to_json(config, indent=1))
@@ -215,6 +223,7 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._single = bool(config["single"])
         self.target_shapes_ = {name: tuple(shape) for name, shape in config["target_shapes"].items()}
         self.provenance_ = Provenance.from_dict(config["provenance"])
+        self._take_notes(config.get("notes", {}))
         self._restore(state)
         return self
 

@@ -11,6 +11,7 @@ from brainalign.errors import DataError, closest
 __all__ = ["ENCODERS", "encoder_class", "register_encoder"]
 
 ENCODERS: dict[str, str] = {
+    "BrainIT": "brainalign.encoders.brain_it",
     "LinearEncoder": "brainalign.encoders.linear",
 }
 """Module of each encoder that ships with brainalign."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,12 +25,13 @@ def activations(
     *,
     pool: Pool = None,
     forward: Callable[[Any], Any] | None = None,
+    gradients: bool = False,
 ) -> dict[str, Tensor]:
     """Run one batch and return what the named layers gave out.
 
-    The model runs in evaluation mode without gradients; its training flags are put back and every hook is removed,
-    also when the forward pass fails. Of a module that runs several times in one pass (a shared ReLU) the last
-    output is kept.
+    The model runs in evaluation mode, without gradients unless asked for; its training flags are put back and every
+    hook is removed, also when the forward pass fails. Of a module that runs several times in one pass (a shared ReLU)
+    the last output is kept.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def activations(
         for example ``lambda x: x.mean((1, 2))`` where channels come last (Swin).
     forward : callable, optional
         Runs the model on the batch; default ``model(batch)``.
+    gradients : bool
+        Keep the graph, so that a loss on activations reaches the batch.
 
     Returns
     -------
@@ -69,7 +72,11 @@ def activations(
     patterns = [layers] if isinstance(layers, str) else list(layers)
     names = match_layers(module, patterns)
     kept: dict[str, Tensor] = {}
-    with _evaluating(module), torch.inference_mode(), _hooked(module, names, pool, kept):
+    with (
+        _evaluating(module),
+        nullcontext() if gradients else torch.inference_mode(),
+        _hooked(module, names, pool, kept),
+    ):
         run(batch)
     silent = [name for name in names if name not in kept]
     if any(name in patterns for name in silent) or not kept:

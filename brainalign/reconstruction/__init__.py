@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "CONTROLS",
     "JUDGES",
+    "DeepImagePrior",
     "Evaluation",
     "ReconstructionTable",
     "brain_correlation",
@@ -21,6 +22,7 @@ __all__ = [
 
 _HOMES = {
     "CONTROLS": "brainalign.reconstruction.pairs",
+    "DeepImagePrior": "brainalign.reconstruction.inversion",
     "Evaluation": "brainalign.reconstruction.judging",
     "JUDGES": "brainalign.reconstruction.judges",
     "ReconstructionTable": "brainalign.reconstruction.table",

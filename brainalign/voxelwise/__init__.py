@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from brainalign.voxelwise.banded import BandedRidge
 from brainalign.voxelwise.comparison import ModelComparison, compare_models
 from brainalign.voxelwise.delays import Delayer, hrf_delays, split_delays
+from brainalign.voxelwise.functional_clusters import FunctionalClusters
 from brainalign.voxelwise.inference import PermutationTest, permutation_test, shuffle_test
 from brainalign.voxelwise.over_time import (
     TemporalGeneralisation,
@@ -24,6 +26,7 @@ __all__ = [
     "BandedRidge",
     "Delayer",
     "FactorisedReceptiveField",
+    "FunctionalClusters",
     "ModelComparison",
     "PermutationTest",
     "ROIQueryEncoder",
@@ -32,6 +35,7 @@ __all__ = [
     "RidgePlan",
     "TemporalGeneralisation",
     "UnitScores",
+    "UniversalEncoder",
     "VarianceShares",
     "compare_models",
     "decoding_generalisation",
@@ -46,9 +50,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "ROIQueryEncoder":  # needs torch, which takes seconds to import
-        from brainalign.voxelwise.roi_query import ROIQueryEncoder
+_HOMES = {"ROIQueryEncoder": "roi_query", "UniversalEncoder": "universal"}
+"""These need torch, which takes seconds to import."""
 
-        return ROIQueryEncoder
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"brainalign.voxelwise.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'brainalign.voxelwise' has no attribute '{name}'")

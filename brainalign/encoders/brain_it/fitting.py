@@ -1,0 +1,115 @@
+"""How a `BrainITNetwork` is trained: what the trainer reads, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from brainalign.encoders.brain_it.network import BrainITNetwork
+from brainalign.encoders.brain_it.pairing import SubjectRows
+from brainalign.encoders.brain_it.targets import TokenTarget, as_tokens, token_contrast
+from brainalign.learning.stacked import Scaled, Stacked
+
+__all__ = ["TokenLoss", "training_data"]
+
+
+def training_data(
+    subjects: Mapping[str, SubjectRows], scales: Mapping[str, Any], numbers: Mapping[str, int]
+) -> dict[str, Any]:
+    """Named arrays for the trainer: all subjects one below the other, responses in SD.
+
+    Parameters
+    ----------
+    subjects : mapping
+    scales : mapping of subject to (mean, SD) of each voxel
+    numbers : mapping of subject to its number in the network
+    """
+    responses = Stacked([Scaled(one.responses, *scales[name]) for name, one in subjects.items()])
+    first = next(iter(subjects.values()))
+    return {
+        "responses": responses,
+        "subject": np.array([numbers[name] for name in subjects])[responses.part],
+        "picture": np.concatenate([one.pictures for one in subjects.values()]),
+        **{f"target/{name}": Stacked([one.targets[name] for one in subjects.values()]) for name in first.targets},
+    }
+
+
+class TokenLoss:
+    """Mean over targets and scales of ``MSE + contrast * InfoNCE`` between predicted and true tokens, both scaled.
+
+    The MSE keeps the length of tokens, which an inversion of features needs and InfoNCE says nothing of.
+
+    Parameters
+    ----------
+    targets : mapping of str to TokenTarget
+    contrast : float
+        Weight of InfoNCE.
+    n_tokens : int or sequence of int
+        Tokens of each scale that enter a step, drawn anew each time.
+    n_voxels : int or float
+        Voxels of each subject that do, a number or a share.
+    temperature : float
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, TokenTarget],
+        *,
+        contrast: float,
+        n_tokens: int | Sequence[int],
+        n_voxels: float,
+        temperature: float = 0.1,
+    ) -> None:
+        self.targets, self.contrast, self.temperature = dict(targets), contrast, temperature
+        self.n_tokens, self.n_voxels = n_tokens, n_voxels
+
+    def __call__(self, network: BrainITNetwork, batch: Any) -> dict[str, torch.Tensor]:
+        chosen = self._voxels(network, batch)
+        means: dict[str, Any] = {}
+        for name, target in self.targets.items():
+            branch = network.branch(name)
+            memory = self._memory(network, branch, batch, chosen)
+            tokens = as_tokens(batch[f"target/{name}"])
+            parts = []
+            for number, scale in enumerate(target.scales()):
+                which = self._some(scale, number, tokens.device)
+                predicted = branch.tokens_from(memory, which)
+                true = (tokens[:, which] - branch.mean[which]) / branch.spread[which]
+                error = (predicted - true).square().mean()
+                if self.contrast and len(tokens) > 1:
+                    alike = token_contrast(predicted, true, batch["picture"], temperature=self.temperature)
+                    error = error + self.contrast * alike
+                parts.append(error)
+            means[f"loss_{name}"] = torch.stack(parts).mean()
+        return {"loss": torch.stack(list(means.values())).mean(), **means}
+
+    def _some(self, scale: slice, number: int, device: Any) -> torch.Tensor:
+        n_wanted = self.n_tokens if isinstance(self.n_tokens, int) else self.n_tokens[number]
+        n_there = scale.stop - scale.start
+        if n_wanted >= n_there:
+            return torch.arange(scale.start, scale.stop, device=device)
+        return scale.start + torch.randperm(n_there, device=device)[:n_wanted]
+
+    def _voxels(self, network: BrainITNetwork, batch: Any) -> dict[int, Any]:
+        """For each subject in the batch, the voxels that enter this step."""
+        chosen: dict[int, Any] = {}
+        for subject in torch.unique(batch["subject"]).tolist():
+            n_there = len(network.clusters(subject))
+            chosen[subject] = slice(0, n_there)
+            n_wanted = self.n_voxels if isinstance(self.n_voxels, int) else max(1, round(self.n_voxels * n_there))
+            if n_there > n_wanted and network.training:
+                chosen[subject] = torch.randperm(n_there, device=batch["subject"].device)[:n_wanted]
+        return chosen
+
+    def _memory(self, network: BrainITNetwork, branch: Any, batch: Any, chosen: dict[int, Any]) -> torch.Tensor:
+        """Cluster tokens of every sample, each through the voxels of its own subject."""
+        parts, places = [], []
+        for subject, voxels in chosen.items():
+            here = torch.nonzero(batch["subject"] == subject)[:, 0]
+            clusters = network.clusters(subject)
+            parts.append(branch.clusters_of(batch["responses"][here][:, : len(clusters)], subject, clusters, voxels))
+            places.append(here)
+        return torch.cat(parts)[torch.argsort(torch.cat(places))]
