@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "AugmentedCovariance": "augmented",
+    "AugmentedSVC": "search",
     "PseudoOnline": "pseudo_online",
     "augmented_covariances": "augmented",
     "augmented_grid": "lagged",

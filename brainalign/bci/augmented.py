@@ -17,7 +17,16 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
 
-__all__ = ["AugmentedCovariance", "as_epochs", "augmented_covariances", "embed", "window_length"]
+__all__ = [
+    "AugmentedCovariance",
+    "as_epochs",
+    "augmented_covariances",
+    "common_subspace",
+    "conditioned",
+    "embed",
+    "refuse_flat",
+    "window_length",
+]
 
 _FLAT = 1e-12
 """Variance of a channel, relative to the largest, below which it is called flat."""
@@ -172,7 +181,7 @@ class AugmentedCovariance(TransformerMixin, BaseEstimator):
         X = as_epochs(X)
         if X.shape[1] != self.n_channels_:
             raise DataError("another number of channels than fitted on", expected=self.n_channels_, found=X.shape[1])
-        _refuse_flat(X)
+        refuse_flat(X)
         return self._project(augmented_covariances(X, self.order, self.lag))
 
     def _fit_covariances(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -183,22 +192,27 @@ class AugmentedCovariance(TransformerMixin, BaseEstimator):
                 found=f"shrinkage={self.shrinkage}, retain={self.retain}",
             )
         X = as_epochs(X)
-        _refuse_flat(X)
+        refuse_flat(X)
         covariances = augmented_covariances(X, self.order, self.lag)
         self.n_channels_ = X.shape[1]
         self.basis_ = None if self.retain is None else common_subspace(covariances, self.retain)
         return covariances
 
     def _project(self, covariances: NDArray) -> NDArray[np.float64]:
-        if self.basis_ is not None:
-            covariances = self.basis_.T @ covariances @ self.basis_
-        if self.shrinkage:
-            size = covariances.shape[-1]
-            ridge = np.trace(covariances, axis1=-2, axis2=-1) / size
-            covariances = (1 - self.shrinkage) * covariances
-            covariances[:, np.arange(size), np.arange(size)] += self.shrinkage * ridge[:, None]
-        _refuse_singular(covariances)
-        return covariances
+        return conditioned(covariances, self.basis_, self.shrinkage)
+
+
+def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -> NDArray[np.float64]:
+    """Matrices in a common subspace and shrunk towards a multiple of the identity; singular ones are refused."""
+    if basis is not None:
+        covariances = basis.T @ covariances @ basis
+    if shrinkage:
+        size = covariances.shape[-1]
+        ridge = np.trace(covariances, axis1=-2, axis2=-1) / size
+        covariances = (1 - shrinkage) * covariances
+        covariances[:, np.arange(size), np.arange(size)] += shrinkage * ridge[:, None]
+    _refuse_singular(covariances)
+    return covariances
 
 
 def common_subspace(covariances: NDArray, retain: float) -> NDArray[np.float64]:
@@ -212,7 +226,8 @@ def common_subspace(covariances: NDArray, retain: float) -> NDArray[np.float64]:
     return np.ascontiguousarray(vectors[:, :n_kept])
 
 
-def _refuse_flat(X: NDArray) -> None:
+def refuse_flat(X: NDArray) -> None:
+    """Raise where a channel does not vary in a trial."""
     variance = X.var(axis=2)
     flat = variance <= _FLAT * variance.max(axis=1, keepdims=True)
     if flat.any():
