@@ -35,6 +35,17 @@ SHOWN = {
         "geometry/EVC/pixels": "fMRI, 15 people: geometry of early visual cortex, pixels",
         "geometry/IT/efficientnet blocks.5": "geometry of IT, the best of 7 layers of EfficientNet-lite",
     },
+    "images92_rsa": {
+        "layers/IT/animacy": "fMRI, 15 people: geometry of IT, animate or not",
+        "networks/IT/efficientnet": "geometry of IT, layers of EfficientNet-lite mixed on other pictures",
+        "networks/IT/vgg16": "the same, layers of VGG16",
+        "regions_of_12/distances": "EVC or IT, from the geometry of 12 pictures in a person left out",
+    },
+    "fingers7t_rsa": {
+        "people/M1/muscle": "fMRI, 7 people: geometry of five fingers in M1, muscle model",
+        "people/M1/natural statistics": "the same, model of natural hand use",
+        "people/M1/muscle - natural statistics": "muscle model less that of natural hand use",
+    },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
 }
 

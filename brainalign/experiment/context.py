@@ -7,15 +7,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainalign.arrays import check_finite, sha256_array
 from brainalign.cache import Cache
-from brainalign.errors import DataError, closest
-from brainalign.experiment.schema import Average, Experiment, Select, Zscore, _Analysis, _CrossValidated
+from brainalign.errors import DataError, closest, unknown
+from brainalign.experiment.models import check_model, read_model
+from brainalign.experiment.schema import Average, Experiment, ModelRdm, Select, Zscore, _Analysis, _CrossValidated
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
 from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.loaders.registry import data_root, load
+from brainalign.specs import DatasetSpec
 from brainalign.splits import Fold, contiguous_folds, folds
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
@@ -37,15 +40,40 @@ class Context:
     experiment: Experiment
     cache: Cache | None = None
     _latents: dict[str, dict[str, Latents]] = field(default_factory=dict)
+    _models: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> Trials | SubjectRdms:
-        """The recording after preprocessing, or RDMs where a data set comes as such."""
+        """The recording after preprocessing (of the first subject), or RDMs where a data set comes as such."""
+        subjects = self._subjects()
+        return self._load(subjects[0] if subjects else self.experiment.dataset.subject)
+
+    @cached_property
+    def people(self) -> dict[str, Trials]:
+        """The recording of every subject that the experiment names, after preprocessing."""
+        subjects = self._subjects()
+        rest = [loaded for one in subjects[1:] if isinstance(loaded := self._load(one), Trials)]
+        everyone = [self.trials, *rest]
+        found: dict[str, Trials] = {}
+        for trials in everyone:
+            for name in dict.fromkeys(trials.trials["subject"].astype(str)):
+                found[name] = trials.select((trials.trials["subject"].astype(str) == name).to_numpy())
+        return found
+
+    def _subjects(self) -> list[int | str]:
+        wanted = self.experiment.dataset
+        if wanted.subjects == "all":
+            return list(DatasetSpec.load(wanted.name).subjects)
+        return list(wanted.subjects or [])
+
+    def _load(self, subject: int | str | None) -> Trials | SubjectRdms:
         wanted = self.experiment.dataset
         root = None if wanted.root is None else placed(wanted.root)
-        loaded = load(wanted.name, root=root, subject=wanted.subject, **wanted.options)
+        loaded = load(wanted.name, root=root, subject=subject, **wanted.options)
         loaded = loaded[0] if isinstance(loaded, tuple) else loaded
         if isinstance(loaded, SubjectRdms):
+            if wanted.subjects is not None:
+                raise DataError(f"'{wanted.name}' comes as RDMs of all subjects", fix="leave dataset.subjects out")
             if self.experiment.preprocessing:
                 raise DataError(f"'{wanted.name}' comes as RDMs: there are no responses to preprocess")
             return loaded
@@ -66,8 +94,9 @@ class Context:
     def fingerprint(self) -> str:
         """Hash of what was loaded, so that a step made from other data is not taken for this one's."""
         if isinstance(self.source, Trials):
-            tables = [self.source.trials.to_json(), self.source.units.to_json()]
-            return Cache.key(responses=sha256_array(self.source.responses), tables=tables)
+            parts = [self.source] if self.experiment.dataset.subjects is None else list(self.people.values())
+            tables = [table.to_json() for part in parts for table in (part.trials, part.units)]
+            return Cache.key(responses=[sha256_array(part.responses) for part in parts], tables=tables)
         return Cache.key(rdms={name: sha256_array(one) for name, one in self.source.rdms.items()})
 
     def chosen(self, analysis: _Analysis) -> Trials:
@@ -105,6 +134,35 @@ class Context:
             self._latents[name] = named
         return self._latents[name]
 
+    def model_table(self, name: str) -> pd.DataFrame:
+        """A model RDM as a square table, labelled by the conditions."""
+        if name not in self._models:
+            table = self._model_table(self.experiment.models[name], name)
+            check_model(table, name)
+            self._models[name] = table
+        return self._models[name]
+
+    def _model_table(self, wanted: ModelRdm, name: str) -> pd.DataFrame:
+        if wanted.file is not None:
+            return read_model(placed(wanted.file))
+        if wanted.dataset is not None:
+            known = getattr(self.source, "info", {}).get("model_rdms", {})
+            if wanted.dataset not in known:
+                raise unknown(f"model RDM of '{self.experiment.dataset.name}'", wanted.dataset, known)
+            return pd.DataFrame.from_dict(known[wanted.dataset], orient="index")
+        column = str(wanted.column)
+        table = self.source.trials if isinstance(self.source, Trials) else self.source.stimuli.table
+        if column not in table:
+            raise unknown(f"column for model '{name}'", column, table.columns)
+        if isinstance(self.source, Trials):
+            table = table.set_index(table["stimulus_id"].astype(str))
+        pairs = table[column].astype(str).groupby(level=0).agg(["nunique", "first"])
+        if (pairs["nunique"] > 1).any():
+            mixed = pairs.index[pairs["nunique"] > 1].tolist()
+            raise DataError(f"column '{column}' differs between trials of one stimulus", found=mixed[:5])
+        values = pairs["first"].to_numpy()
+        return pd.DataFrame((values[:, None] != values[None]).astype(float), pairs.index, pairs.index)
+
     def folds(self, trials: Trials, analysis: _CrossValidated, stratify: np.ndarray | None = None) -> list[Fold]:
         """Cross-validation folds of one analysis, from the experiment's seed."""
         if analysis.by == "contiguous":
@@ -115,10 +173,11 @@ class Context:
 
     def parts_of(self, analysis: _Analysis) -> dict[str, Any]:
         """Everything that the result of one analysis depends on, as plain data."""
-        wanted = getattr(analysis, "latents", [])
+        wanted, models = getattr(analysis, "latents", []), getattr(analysis, "models", [])
         return {
             "analysis": analysis.model_dump(),
             "latents": {name: self.experiment.latents[name].model_dump() for name in wanted},
+            "models": {name: self.model_table(name).to_dict() for name in models},
             "data": self.fingerprint,
             "seed": self.experiment.seed,
         }

@@ -21,6 +21,7 @@ __all__ = [
     "Reconstruct",
     "Regress",
     "Rsa",
+    "RsaRegions",
     "System",
     "Variance",
     "ZeroShot",
@@ -36,12 +37,21 @@ class _Record(BaseModel):
 
 
 class Dataset(_Record):
-    """What to load: a data spec, where the copy lies, and the loader's own options."""
+    """What to load: a data spec, where the copy lies, and the loader's own options; one subject, or several for rsa."""
 
     name: str
     root: str | None = None
     subject: int | str | None = None
+    subjects: Literal["all"] | list[int | str] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Dataset:
+        if self.subject is not None and self.subjects is not None:
+            raise ValueError("name one `subject`, or several `subjects`")
+        if isinstance(self.subjects, list) and len(set(map(str, self.subjects))) < max(len(self.subjects), 1):
+            raise ValueError("subjects must be named, each once")
+        return self
 
 
 class Select(_Record):
@@ -81,6 +91,24 @@ class LatentsOf(_Record):
     def _one_source(self) -> LatentsOf:
         if (self.model is None) == (self.columns is None):
             raise ValueError("latents come from a `model` or from `columns` of the trials, one of the two")
+        return self
+
+
+class ModelRdm(_Record):
+    """A model geometry that is no network: of a file, of the data set itself, or "same or not" in a column.
+
+    A file is a CSV table with the labels of the conditions as header and first column, or a folder that `RDMs.save`
+    wrote (its mean). A column is one of the stimuli's or trials' table.
+    """
+
+    file: str | None = None
+    dataset: str | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelRdm:
+        if sum(one is not None for one in (self.file, self.dataset, self.column)) != 1:
+            raise ValueError("a model RDM comes from a `file`, the `dataset` or a `column`, one of the three")
         return self
 
 
@@ -215,15 +243,89 @@ class Reconstruct(_CrossValidated):
         return list(dict.fromkeys(name for system in self.systems.values() for name in system.latents))
 
 
-class Rsa(_Analysis):
-    """Dissimilarities of regions or subjects beside those of network layers."""
+Metric = Literal["correlation", "euclidean", "sqeuclidean", "cosine"]
+
+
+class _Geometry(_Analysis):
+    """How RDMs are made of responses; where a data set comes as RDMs, only `regions` applies.
+
+    ``crossnobis`` cross-validates over `groups`; `noise` whitens ``crossnobis`` and ``mahalanobis`` by the covariance
+    of trials about the mean of their condition, shrunk to its "diagonal", to the "identity", or by a number.
+    """
+
+    regions: list[str] | None = Field(default=None, min_length=1)
+    labels: str = "stimulus_id"
+    metric: Metric | Literal["mahalanobis", "crossnobis", "poisson", "poisson_cv"] = "correlation"
+    groups: str = "run"
+    noise: Literal["diagonal", "identity"] | Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _noise_is_used(self) -> _Geometry:
+        if self.noise is not None and self.metric not in ("mahalanobis", "crossnobis"):
+            raise ValueError(f"metric {self.metric} takes no noise: metric: crossnobis or mahalanobis")
+        return self
+
+
+class Rsa(_Geometry):
+    """Dissimilarities of regions, in one subject or many, beside those of network layers and other models.
+
+    `fit` turns the layers of each latents entry into one model, chosen or mixed on other conditions than it is scored
+    on. `bootstrap` says what intervals and tests generalise to; "auto" is both factors where there are two subjects.
+    """
 
     kind: Literal["rsa"]
-    latents: list[str] = Field(min_length=1)
-    method: Literal["spearman", "rho_a", "pearson", "cosine"] = "spearman"
-    metric: Literal["correlation", "euclidean", "cosine"] = "correlation"
-    model_metric: Literal["correlation", "euclidean", "cosine"] = "correlation"
+    latents: list[str] = Field(default_factory=list)
+    models: list[str] = Field(default_factory=list)
+    model_metric: Metric = "correlation"
+    method: Literal["spearman", "rho_a", "pearson", "cosine", "whitened_cosine"] = "spearman"
+    fit: Literal["selected", "weighted", "interpolated"] | None = None
+    folds: int = Field(default=2, ge=2)
+    bootstrap: Literal["auto", "both", "stimuli", "subjects", "none"] = "auto"
+    test: Literal["t", "bootstrap"] = "t"
+    correct: Literal["fdr", "holm", "none"] = "fdr"
     n_draws: int = Field(default=1000, ge=0)
+    window: float | None = Field(default=None, gt=0)
+    step: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Rsa:
+        if not self.latents and not self.models:
+            raise ValueError("rsa compares with something: name `latents` or `models`")
+        if self.fit and self.method in ("spearman", "rho_a"):
+            raise ValueError("models are not fitted by ranks: method: pearson, cosine or whitened_cosine")
+        if self.fit and self.bootstrap not in ("auto", "both"):
+            raise ValueError("fitted models are tested by the two-factor bootstrap: leave bootstrap out")
+        if self.fit and (self.window or self.n_draws < 10):
+            raise ValueError("fitted models need n_draws >= 10 and no window")
+        if self.step and not self.window:
+            raise ValueError("a step moves a window: give the window too")
+        return self
+
+
+class Summary(_Record):
+    """What of a geometry is kept: distances between two quantiles (`low`, `high`), or paths over the graph below."""
+
+    low: float = Field(default=0.0, ge=0, le=1)
+    high: float = Field(default=1.0, ge=0, le=1)
+    geodesic: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Summary:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} lies above high {self.high}")
+        return self
+
+
+class RsaRegions(_Geometry):
+    """Which summary of a geometry tells regions apart across subjects (topological RSA), by nearest centroid.
+
+    `n_conditions` takes random sets of so many conditions, `n_sets` of them, where all of them would leave no error.
+    """
+
+    kind: Literal["rsa_regions"]
+    summaries: dict[str, Summary] = Field(min_length=1)
+    n_conditions: int | None = Field(default=None, ge=3)
+    n_sets: int = Field(default=200, ge=1)
 
 
 class Evoked(_Analysis):
@@ -237,7 +339,8 @@ class Evoked(_Analysis):
 
 Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
 Analysis = Annotated[
-    Decode | Encode | Encoding | Variance | Reconstruct | Regress | ZeroShot | Rsa | Evoked, Field(discriminator="kind")
+    Decode | Encode | Encoding | Variance | Reconstruct | Regress | ZeroShot | Rsa | RsaRegions | Evoked,
+    Field(discriminator="kind"),
 ]
 
 
@@ -256,6 +359,7 @@ class Experiment(_Record):
     dataset: Dataset
     preprocessing: list[Preprocessing] = Field(default_factory=list)
     latents: dict[str, LatentsOf] = Field(default_factory=dict)
+    models: dict[str, ModelRdm] = Field(default_factory=dict)
     analyses: list[Analysis] = Field(min_length=1)
     seed: int = 0
     n_jobs: int = 1
@@ -266,12 +370,15 @@ class Experiment(_Record):
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"analyses share the name {sorted(repeated)}")
         for one in self.analyses:
-            for wanted in getattr(one, "latents", []):
-                if wanted not in self.latents:
-                    raise ValueError(
-                        f"analysis '{one.name}' wants latents '{wanted}'.{closest(wanted, self.latents)} "
-                        f"Known: {sorted(self.latents)}"
-                    )
+            for field, known in (("latents", self.latents), ("models", self.models)):
+                for wanted in getattr(one, field, []):
+                    if wanted not in known:
+                        raise ValueError(
+                            f"analysis '{one.name}' wants {field} '{wanted}'.{closest(wanted, known)} "
+                            f"Known: {sorted(known)}"
+                        )
+            if self.dataset.subjects is not None and not isinstance(one, Rsa | RsaRegions):
+                raise ValueError(f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa takes several")
         return self
 
 

@@ -21,6 +21,7 @@ _LOADERS = {
     "du_in": "datasets.du_in:load_du_in",
     "ephys": "datasets.recording:load_recording",
     "ephys_bids": "datasets.recording:load_bids_recording",
+    "fingers7t": "datasets.fingers7t:load_fingers7t",
     "fmri": "datasets.haxby:load_haxby_slice",
     "haxby": "datasets.haxby:load_haxby",
     "images92": "datasets.images92:load_images92",

@@ -15,6 +15,8 @@ NEEDS = {
     "digits69": "digits69",
     "haxby_category": "haxby2001",
     "images92": "images92",
+    "fingers7t_rsa": "fingers7t",
+    "images92_rsa": "images92",
     "meg_sample": "meg_sample",
     "ieeg_bids": "ieeg_bids",
 }
@@ -93,3 +95,23 @@ def test_ieeg_bids(do):
     mean = np.load(made.folder / "steps" / "high_gamma" / "mean.npy")
     assert np.isfinite(mean).all()
     assert len(mean) < 50, "bipolar derivations are fewer than contacts"
+
+
+def test_fingers7t_rsa(do):
+    scores = do("fingers7t_rsa").scores
+    for model in ("muscle", "natural statistics", "somatotopy"):
+        assert scores[f"people/M1/{model}"].low > 0.5
+        assert scores[f"people_and_fingers/M1/{model}"].value == pytest.approx(scores[f"people/M1/{model}"].value)
+    assert scores["people/M1/natural statistics"].value > scores["people/M1/somatotopy"].value
+    assert scores["people/M1/muscle"].ceiling == pytest.approx(0.937, abs=0.005)
+    both, people = (scores[f"{name}/M1/muscle"] for name in ("people_and_fingers", "people"))
+    assert both.high - both.low > people.high - people.low
+
+
+@pytest.mark.slow
+def test_images92_rsa(do):
+    scores = do("images92_rsa").scores
+    assert scores["layers/IT/animacy"].low > 0 > scores["layers/EVC/animacy"].low
+    assert scores["layers/IT/animacy"].value > scores["layers/EVC/animacy"].value + 0.1
+    assert scores["layers/IT/animacy"].ceiling == pytest.approx(0.449, abs=0.01)
+    assert scores["regions/distances"].low > 0.5 and scores["regions_of_12/distances"].low > 0.5

@@ -59,13 +59,14 @@ class ContrastTests:
             return np.full(len(contrasts), np.nan)
         return np.sqrt(contrast_variance(self.draws, contrasts, n_subjects=self.n_subjects, n_stimuli=self.n_stimuli))
 
-    def half_width(self, level: float = 0.95) -> NDArray[np.float64]:
-        """Half of the confidence interval of every model's score, by Student's t."""
+    def half_width(self, level: float = 0.95, *, contrasts: NDArray | None = None) -> NDArray[np.float64]:
+        """Half of the confidence interval of each contrast (of every model's score), by Student's t."""
+        wanted = self.against_zero() if contrasts is None else contrasts
         if not self.draws:
-            return np.full(self.n_models, np.nan)
+            return np.full(len(wanted), np.nan)
         from scipy.special import stdtrit
 
-        return float(stdtrit(self.dof, (1 + level) / 2)) * self.standard_error(self.against_zero())
+        return float(stdtrit(self.dof, (1 + level) / 2)) * self.standard_error(wanted)
 
     def p_t(self, contrasts: NDArray, *, two_sided: bool = False) -> NDArray[np.float64]:
         """Student's t: probability of a contrast this large (or this far from zero) if it were zero."""

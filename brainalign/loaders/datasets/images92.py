@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import read_npz
@@ -42,7 +43,10 @@ class SubjectRdms:
 def load_images92(
     spec: DatasetSpec, root: Path, *, subject: Any = None, regions: Sequence[str] | None = None
 ) -> SubjectRdms:
-    """RDMs (1 - Pearson) of EVC and IT of every subject, or of one, with the pictures in the same order."""
+    """RDMs (1 - Pearson) of EVC and IT of every subject, or of one, with the pictures in the same order.
+
+    The table of the pictures says what kind each is (human or animal, body or face, or inanimate).
+    """
     known = [str(one) for one in spec.values("roi")]
     regions = choose(regions, known, what="region")
     files = {region: spec.path(root, "rdms", roi=region) for region in regions}
@@ -60,7 +64,10 @@ def load_images92(
             "a picture is absent", path=missing[0], expected=n_stimuli, found=n_stimuli - len(missing), fix=AGAIN
         )
     ids = tuple(file.stem for file in pictures)
-    stimuli = Stimuli(ids, images=dict(zip(ids, pictures, strict=True)))
+    kinds = np.repeat(spec.fact("kinds"), spec.fact("kind_sizes"))
+    agree("kinds and pictures do not match", path=root, expected=n_stimuli, found=len(kinds))
+    table = pd.DataFrame({"kind": kinds, "animate": kinds != "inanimate"}, index=list(ids))
+    stimuli = Stimuli(ids, images=dict(zip(ids, pictures, strict=True)), table=table)
     return SubjectRdms(rdms, ids, stimuli)
 
 

@@ -25,6 +25,7 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "miyawaki2008": fmri.plant_miyawaki2008,
     "digits69": fmri.plant_digits69,
     "images92": fmri.plant_images92,
+    "fingers7t": fmri.plant_fingers7t,
     "things_eeg2": ephys.plant_things_eeg2,
     "things_meg": ephys.plant_things_meg,
     "moabb": ephys.plant_bci_iv_2a,

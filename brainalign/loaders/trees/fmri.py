@@ -14,7 +14,8 @@ import pandas as pd
 from brainalign.loaders.trees.planting import Planting
 
 __all__ = [
-    "plant_bold5000", "plant_digits69", "plant_haxby", "plant_haxby_slice", "plant_images92", "plant_kay2008",
+    "plant_bold5000", "plant_digits69", "plant_fingers7t", "plant_haxby", "plant_haxby_slice", "plant_images92",
+    "plant_kay2008",
     "plant_miyawaki2008", "plant_nsd", "plant_things_fmri",
 ]  # fmt: skip
 
@@ -326,3 +327,27 @@ def plant_images92(plan: Planting) -> None:
         plan.write("rdms", {"Net_RDM": np.array([1 - np.corrcoef(pattern) for pattern in patterns])}, roi=roi)
     for image in plan.spec.values("image"):
         plan.write("image", plan.rng("image", image).integers(0, 256, (size, size, 3), dtype=np.uint8), image=image)
+
+
+def plant_fingers7t(plan: Planting) -> None:
+    """Fingers at 7 T: cells of subjects, runs one after another, and a struct of model RDMs.
+
+    Truth: ``finger[subject]`` and ``run[subject]`` (n_trials,) from 1; ``models`` {name: (n_fingers, n_fingers)}.
+    """
+    n_fingers, n_models = plan.fact("n_fingers"), plan.fact("n_models")
+    features = plan.features(n_fingers)
+    cells = {key: np.empty((1, plan.fact("n_subjects")), dtype=object) for key in ("Y", "condVec", "partVec")}
+    plan.truth |= {"finger": {}, "run": {}, "models": {}}
+    for column, subject in enumerate(plan.spec.subjects):
+        run, finger = (index.ravel() + 1 for index in np.indices((plan.fact("n_runs", subject), n_fingers)))
+        weights = plan.weights(subject, plan.fact("n_voxels", subject))
+        cells["Y"][0, column] = plan.respond(features[finger - 1], weights, subject)
+        cells["condVec"][0, column], cells["partVec"][0, column] = finger[:, None], run[:, None]
+        plan.truth["finger"][subject], plan.truth["run"][subject] = finger, run
+    models = np.empty((1, n_models), dtype=[(field, object) for field in ("RDM", "G", "G_cent", "name")])
+    for column, name in enumerate(["Muscle", "Naturalstats", "somatotopy", *map(str, range(3, n_models))][:n_models]):
+        points = plan.rng("model", name).standard_normal((n_fingers, 3))
+        square = np.square(points[:, None] - points[None]).sum(axis=-1)
+        models[0, column] = (square, points @ points.T, points @ points.T, name)
+        plan.truth["models"][name] = square
+    plan.write("recording", {**cells, "Model": models})

@@ -2,9 +2,10 @@
 
 from brainalign.report.plots.brain import brain_slices, brain_view, glass_brain
 from brainalign.report.plots.curves import channel_map, retrieval_curve, score_by_group, time_course
-from brainalign.report.plots.geometry import mds, rdm
+from brainalign.report.plots.geometry import mds, rdm, rdm_grid
 from brainalign.report.plots.head import topomap
 from brainalign.report.plots.images import image_grid
+from brainalign.report.plots.models import layer_region_map, model_bars
 from brainalign.report.plots.preference import (
     layer_preference_map,
     layer_preference_shares,
@@ -23,8 +24,11 @@ __all__ = [
     "image_grid",
     "layer_preference_map",
     "layer_preference_shares",
+    "layer_region_map",
     "mds",
+    "model_bars",
     "rdm",
+    "rdm_grid",
     "retrieval_curve",
     "score_bars",
     "score_by_group",

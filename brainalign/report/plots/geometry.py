@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +14,7 @@ from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.report.style import MUTED, SERIES, new_figure, picture, short, styled
 
-__all__ = ["mds", "rdm"]
+__all__ = ["mds", "rdm", "rdm_grid"]
 
 ICON_PIXELS = 56
 
@@ -54,6 +54,56 @@ def rdm(
     _run_labels(axes, labels, n, both=icons is None)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label=label, shrink=0.75, aspect=28).outline.set_visible(False)
+    return figure
+
+
+@styled
+def rdm_grid(
+    rdms: Mapping[str, np.ndarray],
+    *,
+    labels: Sequence[object] | None = None,
+    icons: Sequence[object] | None = None,
+    ranked: bool = False,
+    columns: int = 3,
+    label: str = "dissimilarity",
+) -> Figure:
+    """Draw RDMs of the same conditions side by side, under their names.
+
+    Parameters
+    ----------
+    rdms : mapping of name to ndarray, shape (n, n) or condensed
+    labels, icons
+        As for `rdm`.
+    ranked : bool
+        Percentiles, on one scale for all; otherwise each RDM has its own.
+    columns : int
+        At most so many in a row.
+    """
+    if not rdms:
+        raise DataError("no RDM to draw", expected="one or more", found=0)
+    across = min(len(rdms), columns)
+    down = -(-len(rdms) // across)
+    figure = new_figure(3.3 * across + 0.4, 3.3 * down)
+    places = figure.subplots(down, across, squeeze=False).ravel()
+    for ax in places[len(rdms) :]:
+        ax.set_axis_off()
+    for ax, (name, d) in zip(places, rdms.items()):
+        square = _square(d, labels=labels, icons=icons)
+        n = len(square)
+        square = _percentiles(square) if ranked else square
+        shown = np.where(np.eye(n, dtype=bool), np.nan, square)
+        limits = {"vmin": 0, "vmax": 100} if ranked else {}
+        image = ax.imshow(shown, extent=(0, n, n, 0), cmap="viridis", **limits)
+        margin = _icon_strips(ax, icons, n) if icons is not None else 0.0
+        ax.set(xlim=(-margin, n), ylim=(n, -margin))
+        _run_labels(ax, labels if icons is None and n <= 20 else None, n, both=True)
+        ax.set_title(short(name))
+        ax.spines[:].set_visible(False)
+        if not ranked:
+            figure.colorbar(image, ax=ax, shrink=0.7, aspect=24).outline.set_visible(False)
+    if ranked:
+        bar = figure.colorbar(image, ax=places.tolist(), label=f"{label} (percentile)", shrink=0.6, aspect=30)
+        bar.outline.set_visible(False)
     return figure
 
 
