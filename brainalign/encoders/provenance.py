@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES
+from brainalign.cache import to_json
 from brainalign.errors import DataError
 from brainalign.voxelwise.samples import is_latents, is_trials
 from brainalign.voxelwise.targets import TargetRows
@@ -88,6 +89,28 @@ class Provenance:
                 found=f"{len(units)} units, {n_times} times; first difference: {differing}",
                 fix="select the same units in the same order as for fitting",
             )
+
+    def check_same_space(self, latents: Mapping[str, Any]) -> None:
+        """Raise `DataError` when latents come from another model, layer or revision than those fitted on."""
+        for name, one in latents.items():
+            if name not in self.spaces:
+                continue
+            fitted, own = (
+                {"space": space, **{key: meta[key] for key in meta if key not in _NOT_OF_THE_MODEL}}
+                for space, meta in ((self.spaces[name]["space"], self.spaces[name]["meta"]), (one.space, one.meta))
+            )
+            differing = sorted(key for key in fitted | own if to_json(fitted.get(key)) != to_json(own.get(key)))
+            if differing:
+                raise DataError(
+                    f"latents '{name}' are of another model or revision than those fitted on",
+                    expected={key: fitted.get(key) for key in differing},
+                    found={key: own.get(key) for key in differing},
+                    fix="extract them with the model fitted on, or fit again",
+                )
+
+
+_NOT_OF_THE_MODEL = ("libraries", "dtype")
+"""What of the meta of latents may differ: library versions, and the precision stored."""
 
 
 def _subjects(trials: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from brainalign.cli import decoding
 from brainalign.errors import BrainalignError
 
 __all__ = ["app"]
@@ -112,6 +113,10 @@ def datasets() -> None:
     for name in list_specs():
         spec = DatasetSpec.load(name)
         typer.echo(f"{name:16} {spec.modality:10} {spec.title}")
+
+
+for _command in (decoding.fit, decoding.reconstruct, decoding.score):
+    app.command()(_told(_command))
 
 
 def main() -> None:
