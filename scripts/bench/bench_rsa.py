@@ -24,27 +24,39 @@ Side = Callable[[], Any]
 
 
 def rdm_case(metric: str, quick: bool) -> dict[str, Side]:
-    """An RDM of 1000 conditions and 5000 features (4 runs for crossnobis)."""
+    """An RDM of 1000 conditions and 5000 features (4 runs for the cross-validated ones)."""
     n, p, n_runs = (100, 500, 4) if quick else (1000, 5000, 4)
-    n_runs = n_runs if metric == "crossnobis" else 1
-    X = np.random.default_rng(0).normal(size=(n * n_runs, p))
+    kind, _, noise = metric.partition(" ")
+    n_runs = n_runs if kind in ("crossnobis", "poisson_cv") else 1
+    rng = np.random.default_rng(0)
+    counts = kind.startswith("poisson")
+    X = rng.poisson(4.0, size=(n * n_runs, p)).astype(float) if counts else rng.normal(size=(n * n_runs, p))
     condition, run = np.tile(np.arange(n), n_runs), np.repeat(np.arange(n_runs), n)
+    precision = None
+    if noise or kind == "mahalanobis":
+        root = rng.normal(size=(p, 50)) / 10
+        precision = root @ root.T + np.eye(p)
 
     def ours() -> np.ndarray:
         from brainalign.analysis import rsa
 
-        if metric == "crossnobis":
-            return rsa.rdm(X, metric=metric, labels=condition, groups=run)
-        return rsa.rdm(X, metric="sqeuclidean") / p if metric == "euclidean" else rsa.rdm(X, metric=metric)
+        if n_runs > 1:
+            return rsa.rdm(X, metric=kind, labels=condition, groups=run, noise_precision=precision)
+        if kind == "euclidean":
+            return rsa.rdm(X, metric="sqeuclidean") / p
+        return rsa.rdm(X, metric=kind, noise_precision=precision)
 
     def peer() -> np.ndarray:
         import rsatoolbox
 
         data = rsatoolbox.data.Dataset(X, obs_descriptors={"condition": condition, "run": run})
-        more = {"cv_descriptor": "run"} if metric == "crossnobis" else {}
-        return rsatoolbox.rdm.calc_rdm(data, method=metric, descriptor="condition", **more).dissimilarities[0]
+        more: dict[str, Any] = {"cv_descriptor": "run"} if n_runs > 1 else {}
+        more |= {} if precision is None else {"noise": precision}
+        return rsatoolbox.rdm.calc_rdm(data, method=kind, descriptor="condition", **more).dissimilarities[0]
 
     def floor() -> None:
+        if precision is not None:
+            X @ precision
         for one in X.reshape(n_runs, n, p):
             one @ one.T
 
@@ -72,22 +84,37 @@ def shrinkage_case(quick: bool) -> dict[str, Side]:
     }
 
 
-def compare_case(method: str, quick: bool) -> dict[str, Side]:
-    """One RDM against 100, 200 conditions."""
-    n_pairs = 190 if quick else 19900
-    rdms = np.random.default_rng(0).random((101, n_pairs))
+def compare_case(measure: str, quick: bool) -> dict[str, Side]:
+    """One RDM against 100, 200 conditions; 40 with a dense noise covariance, where the peer takes minutes at 200."""
+    method, _, noise = measure.partition(" ")
+    n = 20 if quick else 40 if noise == "dense" else 200
+    rng = np.random.default_rng(0)
+    rdms = rng.random((101, n * (n - 1) // 2))
+    if method.startswith("bures"):
+        from scipy.spatial.distance import pdist
+
+        rdms = np.stack([pdist(one, "sqeuclidean") for one in rng.normal(size=(101, n, 2 * n))])
     names = {"rho_a": "rho-a", "kendall_a": "tau-a", "kendall_b": "tau-b", "pearson": "corr"}
-    names |= {"whitened_cosine": "cosine_cov", "whitened_pearson": "corr_cov"}
+    names |= {"whitened_cosine": "cosine_cov", "whitened_pearson": "corr_cov", "bures_distance": "bures_metric"}
+    # Of the forms in which the peer is right: it errs with a diagonal passed as a vector.
+    covariances = {
+        "diagonal": np.diag(rng.uniform(0.5, 2.0, n)),
+        "shared": np.eye(n) + 0.1,
+        "dense": np.cov(rng.normal(size=(n, 3 * n))),
+    }
+    covariance = covariances.get(noise)
 
     def ours() -> np.ndarray:
         from brainalign.analysis import rsa
 
-        return rsa.compare(rdms[0], rdms[1:], method=method)
+        found = rsa.compare(rdms[0], rdms[1:], method=method, noise_covariance=covariance)
+        return found**2 if method == "bures_distance" else found  # the peer's metric is the squared distance
 
     def peer() -> np.ndarray:
         from rsatoolbox.rdm import RDMs, compare
 
-        return compare(RDMs(rdms[:1]), RDMs(rdms[1:]), method=names.get(method, method))[0]
+        more = {} if covariance is None else {"sigma_k": covariance}
+        return compare(RDMs(rdms[:1]), RDMs(rdms[1:]), method=names.get(method, method), **more)[0]
 
     return {"ours": ours, "peer": peer, "floor": lambda: rdms[:1] @ rdms[1:].T}
 
@@ -117,26 +144,32 @@ def bootstrap_case(method: str, quick: bool) -> dict[str, Side]:
     return {"ours": ours, "peer": peer}
 
 
+RDM_CASES = ("euclidean", "correlation", "mahalanobis", "crossnobis", "crossnobis noise", "poisson", "poisson_cv")
+COMPARE_CASES = (
+    "cosine",
+    "pearson",
+    "spearman",
+    "rho_a",
+    "kendall_a",
+    "kendall_b",
+    "whitened_cosine",
+    "whitened_cosine diagonal",
+    "whitened_cosine shared",
+    "whitened_cosine dense",
+    "whitened_pearson",
+    "whitened_pearson shared",
+    "bures",
+    "bures_distance",
+)
+
 CASES: dict[str, Callable[[bool], dict[str, Side]]] = {
-    **{f"rdm {m}": (lambda quick, m=m: rdm_case(m, quick)) for m in ("euclidean", "correlation", "crossnobis")},
+    **{f"rdm {m}": (lambda quick, m=m: rdm_case(m, quick)) for m in RDM_CASES},
     "noise precision": shrinkage_case,
-    **{
-        f"compare {m}": (lambda quick, m=m: compare_case(m, quick))
-        for m in (
-            "cosine",
-            "pearson",
-            "spearman",
-            "rho_a",
-            "kendall_a",
-            "kendall_b",
-            "whitened_cosine",
-            "whitened_pearson",
-            "bures",
-        )
-    },
+    **{f"compare {m}": (lambda quick, m=m: compare_case(m, quick)) for m in COMPARE_CASES},
     **{f"bootstrap {m}": (lambda quick, m=m: bootstrap_case(m, quick)) for m in ("cosine", "pearson", "spearman")},
 }
-RANDOM = ("bootstrap",)  # both sides draw their own resamples: differences are Monte Carlo error
+# Both sides draw their own resamples, so that differences are Monte Carlo error; the peer returns its last fold only.
+DIFFER = {"bootstrap": "own resamples", "rdm poisson_cv": "peer: last fold only"}
 
 
 def measure(case: str, side: str, quick: bool, output: Path) -> None:
@@ -201,7 +234,7 @@ def main() -> None:
         print(
             f"{case:24}{row['ours_cpu_s']:10.3f}{row['peer_cpu_s']:10.3f}{row['ratio']:10.1f}{floor:>10}"
             f"{row['ours_peak_mb']:10.0f}{row['peer_peak_mb']:10.0f}{row['max_abs_diff']:10.1e}"
-            + ("  (own resamples)" if case.startswith(RANDOM) else ""),
+            + "".join(f"  ({why})" for start, why in DIFFER.items() if case.startswith(start)),
             flush=True,
         )
         rows.append(row)

@@ -20,8 +20,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from _harness import Arrays, Case, Side, main
 
-PEER_NAMES = {"pearson": "corr", "whitened_cosine": "cosine_cov"}
+PEER_NAMES = {"pearson": "corr", "whitened_cosine": "cosine_cov", "whitened_pearson": "corr_cov", "rho_a": "rho-a"}
+PEER_NAMES |= {"kendall_a": "tau-a", "kendall_b": "tau-b"}
 PEER_DRAWS = {"cosine": 200, "pearson": 200, "spearman": 50, "whitened_cosine": 8}
+PEER_DRAWS |= {"rho_a": 40, "kendall_a": 20, "kendall_b": 20, "whitened_pearson": 6}
 
 
 def bootstrap_inputs(quick: bool, *, method: str) -> Arrays:
