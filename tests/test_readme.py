@@ -36,7 +36,11 @@ def test_make_knows_the_targets():
         assert told.returncode == 0, told.stderr
 
 
-@pytest.mark.parametrize("command", [one for one in commands() if one.startswith("brainalign ")])
+OURS = [one for one in commands() if one.startswith("brainalign ")]
+IN_ONE_FOLDER = [one for one in OURS if "runs/decoder" in one]
+
+
+@pytest.mark.parametrize("command", [one for one in OURS if one not in IN_ONE_FOLDER])
 def test_commands_run(command, tmp_path, monkeypatch):
     arguments = shlex.split(command)[1:]
     if "../shared" in command and not data_root().exists():
@@ -47,6 +51,15 @@ def test_commands_run(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
+
+
+def test_commands_that_follow_each_other_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(IN_ONE_FOLDER) == 3
+    for command in IN_ONE_FOLDER:
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert result.exit_code == 0, result.output
+    assert "shuffled brain" in result.output
 
 
 def test_the_example_runs(capsys):
