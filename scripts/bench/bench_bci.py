@@ -145,7 +145,7 @@ def difference(mine: Arrays, theirs: Arrays) -> float:
 
 
 def compare_grids(mine: Arrays, theirs: Arrays) -> dict[str, Any]:
-    """Inner accuracy of the cells that both ran; ours works in the subspace of 99.9 % of the variance, the peer in all."""
+    """Inner accuracy of the cells that both ran; ours keeps 99.9 % of the variance, the peer all of it."""
     apart = []
     for order, score in zip(theirs["orders"], theirs["scores"], strict=True):
         lag = 1 if order == 1 else int(theirs["lag"])
