@@ -173,4 +173,8 @@ def stitch(X: Any, Y: Any, anchors: Iterable[Any], *, centre: bool = True, top: 
             raise DataError("X and Y must hold the same samples", expected=len(X), found=len(Y))
         rows = np.setdiff1d(np.arange(len(X)), np.asarray(chosen, dtype=int))
         sides = [to_anchors(side, np.asarray(chosen, dtype=int), centre=centre)[rows] for side in (X, Y)]
+    if len(sides[0]) < 2:
+        raise DataError(
+            "nothing is left to retrieve", expected="2 or more samples that are no anchors", found=len(sides[0])
+        )
     return retrieval(sides[0], sides[1], top=top)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import check_finite
+from brainalign.errors import DataError
 from brainalign.scoring.correlation import average_ranks
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "as_floats",
     "as_like",
     "check_numbers",
+    "check_permutations",
     "finite",
     "namespace",
     "on_device",
@@ -39,7 +41,10 @@ def as_floats(x: Any) -> Any:
     array = np.asarray(x)
     if array.dtype in (np.float32, np.float64):
         return array
-    return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    try:
+        return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError("an array is not numeric", expected="numbers", found=array.dtype) from error
 
 
 def as_doubles(x: Any) -> Any:
@@ -76,6 +81,12 @@ def check_numbers(x: Any, *, name: str) -> None:
     if not finite(x):
         values = to_numpy(x)
         check_finite(values.reshape(-1, values.shape[-1]), name=name)
+
+
+def check_permutations(n_permutations: int) -> None:
+    """Refuse a test without permutations."""
+    if n_permutations < 1:
+        raise DataError("a permutation test needs permutations", expected="1 or more", found=n_permutations)
 
 
 def ranks(x: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.backend import as_doubles, as_like, namespace
+from brainalign.analysis.rsa.backend import as_doubles, as_like, check_numbers, namespace
 from brainalign.analysis.rsa.condensed import n_conditions
 from brainalign.analysis.rsa.replicated import REPLICATED_METHODS, replicated_scores
 from brainalign.analysis.rsa.weighted import GRAM_METHODS, unit_gram, weighted_gram
@@ -56,6 +56,8 @@ class Resamples:
     @classmethod
     def draw(cls, n_draws: int, *, n_subjects: int, n_stimuli: int, seed: int = 0) -> Resamples:
         """Draw with replacement; the first draws are the same for every `n_draws`."""
+        if n_draws < 1:
+            raise DataError("a bootstrap needs draws", expected="1 or more", found=n_draws, fix="bootstrap=None")
         subject_seed, stimulus_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
         subjects = list(bootstrap_weights(n_draws, n_subjects, seed=subject_seed))
         stimuli = list(bootstrap_weights(n_draws, n_stimuli, seed=stimulus_seed))
@@ -112,6 +114,7 @@ def bootstrap_scores(
     models = as_like(model_rdms if namespace(model_rdms) is not np else np.atleast_2d(np.asarray(model_rdms)), subjects)
     if method not in BOOTSTRAP_METHODS:
         raise DataError(f"no bootstrap for method {method!r}", expected=BOOTSTRAP_METHODS)
+    _check_draws(subjects, models, resamples, factors)
     if method in REPLICATED_METHODS:
         return _replicated_draws(subjects, models, resamples, method=method, factors=factors)
     n_subjects, n_rdms = len(subjects), len(subjects) + len(models)
@@ -130,6 +133,28 @@ def bootstrap_scores(
                 found["both"].append(scores_from_gram(grams, resamples.subjects[block], method))
         draws |= {name: np.concatenate(blocks) for name, blocks in found.items() if blocks}
     return draws
+
+
+def _check_draws(subjects: Any, models: Any, resamples: Resamples, factors: str) -> None:
+    """Refuse resamples of other subjects or conditions than there are, and RDMs that are not finite."""
+    if factors not in ("subjects", "stimuli", "both"):
+        raise DataError(f"factors={factors!r}", expected="'subjects', 'stimuli' or 'both'")
+    if subjects.ndim != 2 or models.ndim != 2 or subjects.shape[1] != models.shape[1]:
+        raise DataError(
+            "subjects and models have different pairs",
+            expected="(n_subjects, n_pairs) and (n_models, n_pairs)",
+            found=(tuple(subjects.shape), tuple(models.shape)),
+        )
+    there = {"subjects": len(subjects), "stimuli": n_conditions(subjects.shape[1])}
+    drawn = {"subjects": resamples.subjects.shape[1], "stimuli": resamples.stimuli.shape[1]}
+    used = ("subjects", "stimuli") if factors == "both" else (factors,)
+    if any(there[name] != drawn[name] for name in used):
+        raise DataError("the resamples are of something else", expected=there, found=drawn)
+    if factors == "both" and len(resamples.subjects) != len(resamples.stimuli):
+        found = len(resamples.subjects), len(resamples.stimuli)
+        raise DataError("draws of subjects and of stimuli go together", found=found)
+    check_numbers(subjects, name="subject_rdms")
+    check_numbers(models, name="model_rdms")
 
 
 def _replicated_draws(

@@ -27,6 +27,7 @@ METHODS = (
     "bures",
     "bures_distance",
 )
+RANKED = ("spearman", "rho_a", "kendall_a", "kendall_b")
 NEED_ALL_PAIRS = ("whitened_cosine", "whitened_pearson", "bures", "bures_distance")
 
 
@@ -121,6 +122,8 @@ def _handle_nan(rows: Any, columns: Any, method: str, nan: str) -> tuple[Any, An
     xp = namespace(rows)
     if nan not in ("raise", "drop"):
         raise DataError(f"nan={nan!r}", expected="'raise' or 'drop'")
+    if method not in RANKED and bool(xp.isinf(rows).any() | xp.isinf(columns).any()):
+        raise DataError(f"{method} takes finite distances", found="infinity", fix="a rank measure, or set them to NaN")
     holes = xp.isnan(rows).any(0) | xp.isnan(columns).any(0)
     if not bool(holes.any()):
         return rows, columns

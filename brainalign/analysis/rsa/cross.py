@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.backend import as_like, namespace
+from brainalign.analysis.rsa.backend import as_floats, as_like, namespace
 from brainalign.analysis.rsa.distances import log_rates, unit_patterns
 from brainalign.analysis.rsa.rdm import METRICS, prepare_patterns, rdm, whiten
 from brainalign.errors import DataError, closest
@@ -97,7 +97,7 @@ def rdm_movie(
     ((10, 10), array([0.045, 0.145]))
     """
     table = getattr(X, "trials", None)
-    values = X.responses if table is not None else X
+    values = X.responses if table is not None else as_floats(X)
     at: Any = getattr(X, "times", None) if times is None else times
     if at is None or np.ndim(values) != 3 or len(at) != values.shape[-1]:
         raise DataError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainalign.analysis.rsa.backend import as_doubles, as_like, namespace, on_device, to_numpy
+from brainalign.analysis.rsa.backend import as_doubles, as_like, check_permutations, namespace, on_device, to_numpy
 from brainalign.analysis.rsa.condensed import to_square
 from brainalign.analysis.rsa.topology import rgtm, threshold_grid
 from brainalign.errors import DataError
@@ -74,6 +74,7 @@ def adaptive_dependence(
     >>> round(result.statistic, 6), result.p
     (1.0, 0.01)
     """
+    check_permutations(n_permutations)
     grid = threshold_grid(step)
     a, b = _centred(first, grid), _centred(second, grid)
     b = as_like(b, a)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.backend import to_numpy
+from brainalign.analysis.rsa.backend import check_permutations, to_numpy
 from brainalign.analysis.rsa.inference import check_models, check_subjects
 from brainalign.analysis.rsa.permutation import similarity_vectors
 from brainalign.errors import DataError
@@ -84,6 +84,7 @@ def compare_groups(
         A group with noisier RDMs has lower scores for every model, without another geometry: `separation` is high
         only when subjects resemble their own group more.
     """
+    check_permutations(n_permutations)
     groups = [check_subjects(to_numpy(first)), check_subjects(to_numpy(second))]
     if min(len(group) for group in groups) < 2 or groups[0].shape[1] != groups[1].shape[1]:
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.backend import to_numpy
+from brainalign.analysis.rsa.backend import check_permutations, to_numpy
 from brainalign.analysis.rsa.condensed import n_conditions, to_square
 from brainalign.analysis.rsa.inference import check_models
 from brainalign.analysis.rsa.weighted import GRAM_METHODS
@@ -83,6 +83,7 @@ def permutation_test(
     >>> permutation_test(d, {"same": d}, n_permutations=99).table()["p"].tolist()
     [0.01]
     """
+    check_permutations(n_permutations)
     subjects, models, names = check_models(to_numpy(subject_rdms), model_rdms)
     n = n_conditions(subjects.shape[1])
     # The mean similarity is that with the mean of unit vectors, so only one matrix is relabelled.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.rsa.backend import as_floats, as_like, finite, namespace, to_numpy
+from brainalign.analysis.rsa.backend import as_floats, as_like, check_numbers, finite, namespace, to_numpy
 from brainalign.analysis.rsa.condensed import (
     complete_conditions,
     from_square,
@@ -171,6 +171,7 @@ def whiten(patterns: Any, precision: Any) -> Any:
     """Patterns in a basis in which the noise is white: squared distances become Mahalanobis distances."""
     xp, n_features = namespace(patterns), patterns.shape[-1]
     precision = as_like(precision, patterns)
+    check_numbers(precision, name="noise_precision")
     if tuple(precision.shape) == (n_features,) and bool((precision >= 0).all()):
         return patterns * xp.sqrt(precision)
     if precision.ndim < 2 or tuple(precision.shape[-2:]) != (n_features, n_features):
