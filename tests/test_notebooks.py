@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, data_root
 
 jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.py"))
-N_FIGURES = {"01_fmri_and_network_in_ten_minutes": 9, "02_eeg": 7, "03_bring_your_own_data": 4}
+N_FIGURES = {"01_fmri_and_network_in_ten_minutes": 9, "02_eeg": 7, "03_bring_your_own_data": 4, "04_geometries": 6}
 
 
 def test_every_notebook_is_listed() -> None:
@@ -26,6 +26,7 @@ def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("BRAINALIGN_DATA", str(data_root()))
     notebook = jupytext.read(path)
     assert any(cell.cell_type == "markdown" for cell in notebook.cells)
     client = nbclient.NotebookClient(

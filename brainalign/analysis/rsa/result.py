@@ -84,7 +84,11 @@ class RSAResult:
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Bars with 95 % intervals, a dot per subject, the noise ceiling as a band. Returns the matplotlib Axes."""
+        """A first look: bars with 95 % intervals, a dot per subject, the noise ceiling as a band.
+
+        An asterisk at the foot of a bar: above zero; "v": below the lower ceiling (q < 0.05).
+        `brainalign.report.plots.model_bars` draws for print, with the pairs that differ. Returns the matplotlib Axes.
+        """
         from matplotlib.figure import Figure
 
         if ax is None:
@@ -100,6 +104,12 @@ class RSAResult:
         for subject in self.subject_scores[:, columns]:
             ax.plot(position, subject, ".", color="0.3", markersize=3, alpha=0.6)
         ax.axhline(0.0, color="black", linewidth=0.8)
+        marks = [
+            ("*" if zero else "") + ("v" if below else "")
+            for zero, below in zip(table["q_zero"] < 0.05, adjust(table["p_ceiling"]) < 0.05)
+        ]
+        for at, mark in zip(position, marks):
+            ax.annotate(mark, (at, 0.01), xycoords=ax.get_xaxis_transform(), ha="center", va="bottom")
         ax.set_xticks(position, [str(name) for name in table.index], rotation=30, ha="right")
         ax.set_ylabel(f"RDM similarity ({self.method})")
         return ax

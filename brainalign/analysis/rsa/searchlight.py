@@ -20,6 +20,7 @@ from brainalign.analysis.rsa.condensed import triangle
 from brainalign.analysis.rsa.distances import pair_distances
 from brainalign.analysis.rsa.inference import check_rdms
 from brainalign.analysis.rsa.rdm import n_conditions
+from brainalign.analysis.rsa.rdms import RDMs
 from brainalign.analysis.rsa.searchlight_space import Neighbours, units_neighbours
 from brainalign.arrays import BLOCK_BYTES, check_finite, resolve_device, row_blocks
 from brainalign.errors import DataError, unknown
@@ -76,7 +77,7 @@ class SearchlightResult:
 
 def searchlight(
     trials: Trials,
-    model_rdms: Mapping[str, ArrayLike] | ArrayLike,
+    model_rdms: Mapping[str, ArrayLike] | RDMs | ArrayLike,
     *,
     radius_mm: float | Neighbours,
     method: str = "spearman",
@@ -89,8 +90,8 @@ def searchlight(
     ----------
     trials : Trials
         Of one subject; trials of a condition are averaged.
-    model_rdms : mapping of name to array (n_pairs,), or array (n_models, n_pairs)
-        Conditions in the order of ``np.unique`` of their labels.
+    model_rdms : mapping of name to array (n_pairs,), or array (n_models, n_pairs), or RDMs
+        Conditions in the order of ``np.unique`` of their labels; `RDMs` are joined by label.
     radius_mm : float or Neighbours
         Balls of voxels (the boundary included, the mask respected) or of sensors at each time; or neighbours made by
         `volume_neighbours` (voxels), `surface_neighbours` (along the cortex), `sensor_neighbours` (with a time window).
@@ -296,6 +297,18 @@ def _pairs(square: NDArray) -> NDArray[np.float64]:
     n = square.shape[-1]
     first, second = np.triu_indices(n, 1)
     return np.take(square.reshape(len(square), n * n), first * n + second, axis=1).astype(np.float64, copy=False)
+
+
+def _joined(models: RDMs, labels: NDArray) -> dict[str, NDArray]:
+    """Models in the order of the conditions, named by the first column of their table."""
+    wanted = [str(label) for label in labels]
+    if set(wanted) != set(models.conditions):
+        only = sorted(set(wanted) ^ set(models.conditions))
+        raise DataError("models and trials have different conditions", found=f"in one of the two only: {only[:5]}")
+    names = models.table.iloc[:, 0] if len(models.table.columns) else [f"model{i}" for i in range(len(models))]
+    if len({str(name) for name in names}) < len(models):
+        raise DataError("models need names of their own", expected="a first column without repeats", found=list(names))
+    return {str(name): d for name, d in zip(names, models.select(conditions=wanted).values)}
 
 
 def _models(model_rdms: Any, n: int) -> tuple[list[str], NDArray]:

@@ -210,3 +210,17 @@ def test_scores_of_arrays() -> None:
     assert scores.shape == (4, 3)
     assert sizes.tolist() == [4, 4, 4, 4]
     np.testing.assert_allclose(scores, np.broadcast_to(scores[0], (4, 3)), atol=1e-12)
+
+
+def test_rdms_are_joined_to_trials_by_label():
+    rng = np.random.default_rng(0)
+    ijk = np.argwhere(np.ones((3, 3, 3), dtype=bool))
+    units = pd.DataFrame(ijk, columns=list("ijk")).assign(name=[f"v{i}" for i in range(27)])
+    table = pd.DataFrame({"stimulus_id": list("dbac")})
+    trials = Trials(rng.normal(size=(4, 27)), table, units, space=VolumeSpace((3, 3, 3), np.diag([2.0, 2, 2, 1])))
+    d = rng.random(6)
+    labelled = rsa.RDMs(d, list("abcd"), table={"model": ["m"]}).select(conditions=list("cadb"))
+    by_label = rsa.searchlight(trials, labelled, radius_mm=2.0).scores["m"]
+    np.testing.assert_allclose(by_label, rsa.searchlight(trials, {"m": d}, radius_mm=2.0).scores["m"])
+    with pytest.raises(DataError, match="different conditions"):
+        rsa.searchlight(trials, rsa.RDMs(d, list("abce")), radius_mm=2.0)
