@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist, pdist
 
+from brainalign.analysis import rsa
 from brainalign.analysis.rsa import rdm
 from brainalign.analysis.rsa.searchlight import pattern_parts, searchlight, searchlight_scores
 from brainalign.analysis.rsa.searchlight_space import sensor_neighbours, surface_neighbours, volume_neighbours
