@@ -19,6 +19,7 @@ import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
+from brainalign.voxelwise.banded_mix import Mixture, spanning
 from brainalign.voxelwise.banded_scores import FoldTargets, exact_scores, row_runs, screened_scores
 from brainalign.voxelwise.plan import Folds
 from brainalign.voxelwise.solvers import column_means, eigh_without_null
@@ -31,7 +32,7 @@ _SINGLE = 3e3
 _INVERTIBLE = 1e10
 """Above this, folds are decomposed one by one, which needs no inverse."""
 
-_FACTOR_BYTES = 2**24
+_FACTOR_BYTES = 2**26
 """Predictors of several penalties are kept together up to this size, for one pass over the targets."""
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
@@ -58,6 +59,9 @@ class KernelForm:
         Square roots of the sample weights; None where all are one.
     in_half : bool
         Form predictions in bfloat16 first, see `brainalign.voxelwise.banded_scores`.
+    mixes : bool
+        In float32, mix predictions at large penalties from others, see `brainalign.voxelwise.banded_mix`: good for R²,
+        not for correlations, to which a prediction is as good however small.
     """
 
     design: Any
@@ -69,6 +73,7 @@ class KernelForm:
     centred: bool
     root_weights: np.ndarray | None = None
     in_half: bool = False
+    mixes: bool = False
 
     @classmethod
     def of(
@@ -141,9 +146,15 @@ class KernelForm:
         """Targets, whose folds are taken when they are first asked for."""
         return KernelTargets(block, self)
 
-    def factor(self, weighed: tuple[Any, float], alphas: np.ndarray) -> list[list[Any]]:
-        """Matrices that predict the test samples of each fold from its training samples, [fold][alpha]."""
-        gram, largest = weighed
+    def factor(self, weighed: tuple[Any, float], alphas: np.ndarray) -> KernelFactor:
+        """Matrices that predict the test samples of each fold from its training samples."""
+        if self.in_half or not self.mixes or self.dtype == "float64" or len(alphas) < 3:
+            return KernelFactor(self._factor(*weighed, alphas))
+        mixture = spanning(alphas, weighed[1], centred=self.centred)
+        return KernelFactor(self._factor(*weighed, alphas[mixture.solved]), mixture)
+
+    def _factor(self, gram: Any, largest: float, alphas: np.ndarray) -> list[list[Any]]:
+        """Predictors [fold][alpha]."""
         regular = largest <= _INVERTIBLE * alphas
         found: list[list[Any]] = [[None] * len(alphas) for _ in self.folds]
         for column in np.flatnonzero(regular):
@@ -188,12 +199,12 @@ class KernelForm:
         return gram[0] * 0.0 + 1.0 if self.root_weights is None else to_like(self.root_weights, gram)
 
     def scores(
-        self, factor: list[list[Any]], prepared: KernelTargets, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
+        self, factor: KernelFactor, prepared: KernelTargets, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
     ) -> np.ndarray:
         """Mean score over folds, (n_alphas, n_targets); with `in_half` rough where it is below `to_beat` or another."""
         if self.in_half:
-            return screened_scores(factor, prepared.folds, to_beat=to_beat)
-        return exact_scores(factor, prepared.folds, scoring=scoring)
+            return screened_scores(factor.predictors, prepared.folds, to_beat=to_beat)
+        return exact_scores(factor.predictors, prepared.folds, scoring=scoring, mixture=factor.mixture)
 
     def refit(self, prepared: KernelTargets, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""
@@ -209,6 +220,21 @@ class KernelForm:
                 scaled = dual[:, some] * cast(to_like(weights[number, some], dual), self.dtype)
                 coef[band, some] = to_numpy(xp.matmul(self.design[:, band].T, scaled))
         return coef
+
+
+@dataclass(frozen=True, eq=False)
+class KernelFactor:
+    """Matrices that predict the test samples of each fold from its training samples, [fold][alpha].
+
+    Parameters
+    ----------
+    predictors : list of list of array (n_test, n_train)
+    mixture : Mixture or None
+        How penalties follow that have no predictor of their own.
+    """
+
+    predictors: list[list[Any]]
+    mixture: Mixture | None = None
 
 
 class KernelTargets:

@@ -7,7 +7,7 @@ win: the choice and its score are those of full precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from brainalign.errors import DataError
 from brainalign.voxelwise.backend import add_product, cast, half, namespace, to_like, to_numpy
+from brainalign.voxelwise.banded_mix import Mixture
 from brainalign.voxelwise.heldout import Moments
 from brainalign.voxelwise.plan import _nan_mean
 
@@ -114,7 +115,9 @@ class FoldTargets:
             yield made
 
 
-def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scoring: str) -> np.ndarray:
+def exact_scores(
+    predictors: list[list[Any]], folds: list[FoldTargets], *, scoring: str, mixture: Mixture | None = None
+) -> np.ndarray:
     """Mean score over folds, (n_alphas, n_targets).
 
     Parameters
@@ -123,9 +126,27 @@ def exact_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, scori
         [fold][alpha].
     folds : list of FoldTargets
     scoring : {"r2", "correlation"}
+    mixture : Mixture, optional
+        How predictions follow for penalties that have no predictor.
     """
-    products = [_moments(fold.predictions(own), fold) for own, fold in zip(predictors, folds, strict=True)]
-    return to_numpy(_nan_mean([one.score(scoring) for one in products]))
+    products = [
+        _moments(fold.predictions(own) if mixture is None else _mixed(fold.predictions(own), mixture), fold)
+        for own, fold in zip(predictors, folds, strict=True)
+    ]
+    scores = to_numpy(_nan_mean([one.score(scoring) for one in products]))
+    if mixture is None:
+        return scores
+    return scores[np.argsort(np.concatenate([mixture.solved, mixture.mixed]))]
+
+
+def _mixed(predictions: Iterable[Any], mixture: Mixture) -> Iterator[Any]:
+    """Predictions at the penalties solved, then those mixed from them."""
+    totals: list[Any] = [0.0] * len(mixture.shares)
+    for number, made in enumerate(predictions):
+        for row in np.flatnonzero(mixture.shares[:, number]):
+            totals[row] += made * float(mixture.shares[row, number])
+        yield made
+    yield from totals
 
 
 def screened_scores(predictors: list[list[Any]], folds: list[FoldTargets], *, to_beat: np.ndarray) -> np.ndarray:

@@ -229,7 +229,8 @@ class BandedPlan:
         form = self.form
         if isinstance(form, KernelForm):
             work = 2.0 * len(form.design) ** 2 * len(targets.mean) * len(weights) * len(self.alphas)
-            form = replace(form, in_half=scoring == "r2" and is_screened(scoring_dtype, form.design, work))
+            screened = scoring == "r2" and is_screened(scoring_dtype, form.design, work)
+            form = replace(form, in_half=screened, mixes=scoring == "r2")
             targets = replace(targets, form=form, _kept=[])
         best = np.full((len(weights), len(targets.constant)), -np.inf)
         where = np.full(best.shape, self.alphas.argmax())

@@ -159,7 +159,7 @@ TABLE, SMALLER = make(5000, 1000, 20000), make(5000, 1000, 4000)
 HIMALAYA = himalaya("torch", batch=2000), himalaya("numpy", batch=2000)
 CASES = [
     Case("kfold", TABLE, ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
-    Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), HIMALAYA[0], compare, floor(N_FOLDS)),
+    Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
     Case(
         "wide",
         make(1000, 20000, 5000),
