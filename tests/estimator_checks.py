@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from brainalign.encoders import BrainIT, LinearEncoder, load_encoder
+from brainalign.encoders import BrainIT, LinearEncoder, MindEye, MindEye2, load_encoder
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
@@ -57,6 +57,9 @@ def small_brain_it() -> BrainIT:
     return BrainIT(**sizes, n_voxels=1.0, dropout=0.0, voxel_training={"n_epochs": 8}, training=training)
 
 
+SMALL = {"n_blocks": 1, "dropout": 0.0, "prior_depth": 0, "projector": 8, "training": {"batch_size": 8, "n_epochs": 8}}
+"""A network that a check can afford."""
+
 CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
@@ -75,6 +78,8 @@ CASES = {
     ),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
+    "MindEye": Case(lambda: MindEye(24, **SMALL), brain_first=True, tolerance=1e-5),
+    "MindEye2": Case(lambda: MindEye2(24, **SMALL), brain_first=True, tolerance=1e-5),
 }
 
 

@@ -7,7 +7,16 @@ from typing import Any
 from brainalign.encoders.base import Encoder, load_encoder
 from brainalign.encoders.registry import ENCODERS, encoder_class, register_encoder
 
-__all__ = ["BrainIT", "Encoder", "LinearEncoder", "load_encoder", "register_encoder", "roi_optimal"]
+__all__ = [
+    "BrainIT",
+    "Encoder",
+    "LinearEncoder",
+    "MindEye",
+    "MindEye2",
+    "load_encoder",
+    "register_encoder",
+    "roi_optimal",
+]
 
 
 def __getattr__(name: str) -> Any:

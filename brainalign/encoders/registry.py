@@ -13,6 +13,8 @@ __all__ = ["ENCODERS", "encoder_class", "register_encoder"]
 ENCODERS: dict[str, str] = {
     "BrainIT": "brainalign.encoders.brain_it",
     "LinearEncoder": "brainalign.encoders.linear",
+    "MindEye": "brainalign.encoders.mindeye",
+    "MindEye2": "brainalign.encoders.mindeye",
 }
 """Module of each encoder that ships with brainalign."""
 

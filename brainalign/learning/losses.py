@@ -58,7 +58,14 @@ def info_nce(
     return _two_sided(_logits(a, b, temperature), _same(len(a), labels, a))
 
 
-def mix(x: torch.Tensor, *, share: float = 0.5, alpha: float = 0.15, generator: torch.Generator | None = None) -> Mixed:
+def mix(
+    x: torch.Tensor,
+    *,
+    share: float = 0.5,
+    alpha: float = 0.15,
+    within: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Mixed:
     """Mix a random share of samples with others of the batch (MixCo, Kim et al. 2020).
 
     Parameters
@@ -69,6 +76,8 @@ def mix(x: torch.Tensor, *, share: float = 0.5, alpha: float = 0.15, generator: 
         Of the samples that are mixed; the others keep weight 1.
     alpha : float
         Weights come from Beta(alpha, alpha).
+    within : tensor of int (n,), optional
+        Samples are mixed with those of the same number only: the voxels of two subjects cannot be added.
     generator : torch.Generator, optional
         On the CPU; torch's global one by default.
 
@@ -79,7 +88,12 @@ def mix(x: torch.Tensor, *, share: float = 0.5, alpha: float = 0.15, generator: 
     (True, [1.0, 1.0, 1.0, 1.0])
     """
     n = len(x)
-    partner = torch.randperm(n, generator=generator)
+    shuffled = torch.randperm(n, generator=generator)
+    partner = shuffled
+    if within is not None:
+        label = within.cpu()
+        partner = torch.empty_like(shuffled)
+        partner[torch.argsort(label, stable=True)] = shuffled[torch.argsort(label[shuffled], stable=True)]
     # torch's Beta takes no generator; numpy's is seeded from the one given, so that a training resumes exactly.
     seed = int(torch.randint(2**62, (1,), generator=generator))
     weight = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n)).to(x.dtype)

@@ -29,6 +29,8 @@ class DiffusionPrior(nn.Module):
     depth, n_heads : int
     head_width : int, optional
         ``width // n_heads`` by default.
+    inner : int, optional
+        Channels inside, where latents have too few for a transformer; ``width`` by default, without a map between.
     drop_condition : float
         Share of samples that are trained without their condition, which guidance needs.
     dropout : float
@@ -51,11 +53,14 @@ class DiffusionPrior(nn.Module):
         depth: int = 6,
         n_heads: int = 8,
         head_width: int | None = None,
+        inner: int | None = None,
         drop_condition: float = 0.2,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_tokens, self.width, self.drop_condition = n_tokens, width, drop_condition
+        self.embed = nn.Identity() if inner is None else nn.Linear(width, inner)
+        n_out, width = width, inner or width
         self.to_time = nn.Sequential(
             nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width), nn.SiLU(),
             nn.Linear(2 * width, width),
@@ -69,7 +74,7 @@ class DiffusionPrior(nn.Module):
             ]
         )
         self.norm = nn.LayerNorm(width, bias=False)
-        self.outward = nn.Linear(width, width, bias=False)
+        self.outward = nn.Linear(width, n_out, bias=False)
 
     def forward(
         self, noised: torch.Tensor, time: torch.Tensor, condition: torch.Tensor, keep: torch.Tensor | None = None
@@ -84,9 +89,10 @@ class DiffusionPrior(nn.Module):
         keep : tensor of bool (n,), optional
             Whose condition is seen; all by default.
         """
+        condition, noised = self.embed(condition), self.embed(noised)
         if keep is not None:
             condition = torch.where(keep[:, None, None], condition, self.no_condition)
-        moment = self.to_time(_waves(time, self.width))[:, None]
+        moment = self.to_time(_waves(time, self.positions.shape[1]))[:, None]
         x = torch.cat([condition, moment, noised], dim=1) + self.positions
         for block in self.blocks:
             x = block(x)

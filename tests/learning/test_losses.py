@@ -100,6 +100,13 @@ def test_weights_of_mixtures_follow_the_beta_distribution():
     assert weight.var() == pytest.approx(1 / (4 * (2 * 0.15 + 1)), abs=0.005)
 
 
+def test_only_samples_of_one_subject_are_mixed():
+    subject = torch.tensor([0, 1, 2, 1, 0, 0, 1, 1] * 5)
+    partner = mix(torch.zeros(40, 2), within=subject).partner
+    assert sorted(partner.tolist()) == list(range(40)) and torch.equal(subject[partner], subject)
+    assert (partner != torch.arange(40)).any()
+
+
 def test_plain_losses():
     a, b = pair()
     np.testing.assert_allclose(mse(a, b), [((x - y) ** 2).mean() for x, y in zip(a.numpy(), b.numpy())], rtol=1e-5)
