@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import as_matrix, resolve_device, row_blocks
 from brainalign.encoders.base import Encoder
 from brainalign.encoders.provenance import Provenance
-from brainalign.encoders.subjects import Samples, centre_and_spread, check_same_latents, pair_samples, stacked
+from brainalign.encoders.subjects import Samples, centre_and_spread, check_same_latents, pair_samples, several, stacked
 from brainalign.errors import DataError, unknown
 from brainalign.learning import Rows, TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked, column_scales
@@ -140,7 +140,7 @@ class NetworkEncoder(Encoder):
             When a subject is known already, or latents are of another space, model or shape.
         """
         check_is_fitted(self, "network_")
-        if not isinstance(X, Mapping) and not is_trials(X):
+        if not several(X) and not is_trials(X):
             raise DataError("transfer needs Trials, which name their subject", found=type(X).__name__)
         options = self._options(training)
         samples = self._paired(X, y, None, reset=False)
@@ -168,10 +168,10 @@ class NetworkEncoder(Encoder):
         return made
 
     def _paired(self, X: Any, y: Any, groups: Any, *, reset: bool = True) -> dict[str, Samples]:
-        if not isinstance(X, Mapping) and not is_trials(X):
+        if not several(X) and not is_trials(X):
             X = as_features(self, X, reset=reset)
         samples = pair_samples(X, y, groups)
-        if reset and (isinstance(X, Mapping) or is_trials(X)):
+        if reset and (several(X) or is_trials(X)):
             as_features(self, next(iter(samples.values())).responses, reset=True)
         samples = {
             name: replace(one, responses=as_matrix(one.responses, name="X", dtype=np.float32))

@@ -15,7 +15,7 @@ from brainalign.learning import Rows
 from brainalign.learning.stacked import Scaled, Stacked
 from brainalign.voxelwise.samples import as_targets, is_latents, is_trials
 
-__all__ = ["Samples", "centre_and_spread", "check_same_latents", "pair_samples", "split_subjects", "stacked"]
+__all__ = ["Samples", "centre_and_spread", "check_same_latents", "pair_samples", "several", "split_subjects", "stacked"]
 
 ALONE = "1"
 """Name of the subject of a bare array."""
@@ -31,6 +31,11 @@ class Samples:
     provenance: Provenance
 
 
+def several(X: Any) -> bool:
+    """Whether `X` is a mapping of subjects (sparse matrices can be mappings too)."""
+    return isinstance(X, Mapping) and not hasattr(X, "shape")
+
+
 def split_subjects(X: Any) -> dict[str, Any]:
     """Trials by subject; a mapping is renamed by its keys, and a bare array is a subject named "1".
 
@@ -39,7 +44,7 @@ def split_subjects(X: Any) -> dict[str, Any]:
     DataError
         When a mapping holds anything but Trials.
     """
-    if isinstance(X, Mapping):
+    if several(X):
         if not X or not all(is_trials(one) for one in X.values()):
             raise DataError(
                 "several subjects are given as a mapping of subject to Trials",
