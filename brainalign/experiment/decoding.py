@@ -97,6 +97,10 @@ class Recipe:
         by = self.by or ("split" if "split" in trials.trials else "stimulus_id")
         return split(trials, by=by, test_size=self.test_size, seed=self.seed)
 
+    def fitted_on(self, train: Trials) -> Trials:
+        """The samples of the fit: trials, or means over repetitions."""
+        return train.average("stimulus_id") if self.average else train
+
     def targets(self, trials: Trials, *, device: str = "auto") -> Any:
         """Latents of the pictures of these trials; a dict where there are several."""
         ids = list(dict.fromkeys(trials.stimulus_ids))
@@ -148,7 +152,7 @@ def fit_run(recipe: Recipe, out: str | PathLike[str], *, device: str = "auto") -
             return out / "encoder"
     train, _ = recipe.recording()
     targets = recipe.targets(train, device=device)
-    encoder = model(**recipe.params).fit(train.average("stimulus_id") if recipe.average else train, targets)
+    encoder = model(**recipe.params).fit(recipe.fitted_on(train), targets)
     atomic_write_text(out / RECIPE, to_json(wanted, indent=1) + "\n")
     return encoder.save(out / "encoder")
 
@@ -217,7 +221,7 @@ def reconstruct_run(
         if not all((folder / "pictures" / f"{one}.png").is_file() for one in some):
             _write(folder / "pictures", maker.generate(_chosen(predicted, some), seed=seed))
     if controls and not (folder / "controls" / "done.json").is_file():
-        for name, made in control_pictures(encoder, maker, train, test, every, seed=seed).items():
+        for name, made in control_pictures(encoder, maker, recipe.fitted_on(train), test, every, seed=seed).items():
             _write(folder / "controls" / name, made)
         atomic_write_text(folder / "controls" / "done.json", "{}\n")
     return folder / "pictures"

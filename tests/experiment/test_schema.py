@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from brainalign.encoders.registry import ENCODERS, encoder_class
 from brainalign.errors import SpecError
 from brainalign.experiment import demo_file, load_experiment
+from brainalign.reconstruction.judging import METRICS
 from tests.conftest import REPOSITORY
 from tests.experiment.small import small
 
@@ -16,6 +18,16 @@ FILES = [demo_file(), *sorted((REPOSITORY / "scripts" / "experiments").glob("*.y
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_experiments_are_valid(path):
     assert load_experiment(path).name == path.stem
+
+
+@pytest.mark.parametrize("path", [one for one in FILES if one.stem.startswith("nsd_")], ids=lambda path: path.stem)
+def test_systems_of_nsd_have_the_parameters_that_their_encoders_take(path):
+    (analysis,) = load_experiment(path).analyses
+    for system in analysis.systems.values():
+        if system.encoder in ENCODERS:
+            encoder_class(system.encoder)(**system.params)
+    assert analysis.by == "split" and analysis.protocol == "nsd-1000"
+    assert set(analysis.metrics) <= set(METRICS)
 
 
 @pytest.mark.parametrize(
