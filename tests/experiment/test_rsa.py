@@ -111,9 +111,9 @@ def test_regions_are_identified_by_every_summary_and_not_when_shuffled(home):
 
 
 def test_over_time(home):
-    options = {"n_stimuli": 20, "model": "pixels:4", "n_repetitions": 2, "modality": "eeg"}
+    options = {"n_stimuli": 8, "model": "pixels:4", "n_repetitions": 2, "modality": "eeg"}
     asked = experiment(
-        {"kind": "rsa", "name": "a", "latents": ["pixels"], "window": 0.2, "n_draws": 20},
+        {"kind": "rsa", "name": "a", "latents": ["pixels"], "window": 0.4, "n_draws": 20},
         dataset="simulated", latents={"pixels": {"model": "pixels:4"}},
     ).model_dump()  # fmt: skip
     asked["dataset"]["options"] = options

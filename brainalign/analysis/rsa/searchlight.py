@@ -124,6 +124,8 @@ def searchlight(
     parts = pattern_parts(
         trials.matrix(), trials.trials[options["labels"]].to_numpy(), metric=options["metric"], groups=groups
     )
+    if isinstance(model_rdms, RDMs):
+        model_rdms = _joined(model_rdms, np.unique(trials.trials[options["labels"]].to_numpy()))
     names, models = _models(model_rdms, parts.shape[2])
     if device is not None:
         import torch
