@@ -157,6 +157,34 @@ def test_topology_identifies_regions_better_under_monotone_distortion() -> None:
     assert np.mean(undistorted) > 0.6
 
 
+def curled_regions(seed: int) -> np.ndarray:
+    """Regions with much the same order of stimuli along a line, which every individual curls and bends in its own way."""
+    rng = np.random.default_rng(seed)
+    places = np.clip(rng.uniform(size=24) + 0.04 * rng.normal(size=(4, 24)), 0, 1)
+    rdms = np.empty((6, 4, 276))
+    for subject in range(6):
+        turns = rng.uniform(0.1, 0.9)
+        for region, place in enumerate(places):
+            angle = 2 * np.pi * turns * place
+            line = np.column_stack([np.cos(angle), np.sin(angle)]) / (2 * np.pi * turns)
+            d = pdist(line + 0.02 * rng.normal(size=(24, 2)))
+            bend = rng.uniform(-5, 5)
+            rdms[subject, region] = np.expm1(bend * d) / bend
+    return rdms
+
+
+def test_both_families_identify_curled_regions_better_than_distances() -> None:
+    plain, clipped, geodesic = [], [], []
+    for seed in range(10):
+        rdms = curled_regions(seed)
+        plain.append(identify_regions(rdms).accuracy)
+        clipped.append(identify_regions(rgtm(rdms)).accuracy)
+        geodesic.append(identify_regions(rgdm(rdms, high=0.4).distances).accuracy)
+    assert np.mean(plain) > 0.5
+    assert np.mean(clipped) > np.mean(plain) + 0.08
+    assert np.mean(geodesic) > np.mean(plain) + 0.05
+
+
 def test_shuffled_regions_are_identified_at_chance() -> None:
     accuracy = []
     for seed in range(12):
