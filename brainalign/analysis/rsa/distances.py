@@ -45,15 +45,17 @@ def distances(patterns: Any, metric: str) -> Any:
     return xp.sqrt(squared) if metric == "euclidean" else squared
 
 
-def pair_distances(kernel: Any) -> Any:
-    """``K_ii + K_jj - K_ij - K_ji`` for every pair i < j."""
+def pair_distances(kernel: Any, *, symmetric: bool = False) -> Any:
+    """``K_ii + K_jj - K_ij - K_ji`` for every pair i < j; half the reading when K is known to be symmetric."""
     xp = namespace(kernel)
     n = kernel.shape[-1]
     diagonal = xp.diagonal(kernel, 0, -2, -1)
     rows, columns = np.triu_indices(n, 1)
     if xp is not np:
         rows, columns = (xp.as_tensor(index, device=kernel.device) for index in (rows, columns))
-    return diagonal[..., rows] + diagonal[..., columns] - triangle(kernel) - triangle(kernel.swapaxes(-1, -2))
+    upper = triangle(kernel)
+    both = 2 * upper if symmetric else upper + triangle(kernel.swapaxes(-1, -2))
+    return diagonal[..., rows] + diagonal[..., columns] - both
 
 
 def unit_patterns(patterns: Any, *, centre: bool) -> Any:
@@ -82,23 +84,31 @@ def crossvalidated(group_means: Callable[[int], Any], n_groups: int, metric: str
 
     Goes through the groups one by one, so that two mean patterns per condition are in memory, not one per group.
     """
-    kernel: Any = 0.0
-    total_left: Any = 0.0
-    total_right: Any = 0.0
+    kernel: Any = None
+    total_left: Any = None
+    total_right: Any = None
+    symmetric = metric == "crossnobis"
     for group in range(n_groups):
         left = group_means(group)
-        if metric == "crossnobis":
+        if symmetric:
             # The mean pattern of a group cancels in every distance.
-            left = left - left.mean(-2)[..., None, :]
-            total_left = total_left + left
-            kernel = kernel - left @ left.swapaxes(-1, -2)
+            left -= left.mean(-2)[..., None, :]
+            right = left
         else:
             left, right = log_rates(left)
-            total_left, total_right = total_left + left, total_right + right
-            kernel = kernel - left @ right.swapaxes(-1, -2)
-    other = total_left if metric == "crossnobis" else total_right
-    kernel = kernel + total_left @ other.swapaxes(-1, -2)
-    return pair_distances(kernel) / (n_groups * (n_groups - 1) * total_left.shape[-1])
+        product = left @ right.swapaxes(-1, -2)
+        # All in place: these arrays are large, and the group's means are nobody else's.
+        if group == 0:
+            kernel, total_left, total_right = product, left, right
+            kernel *= -1
+            continue
+        kernel -= product
+        total_left += left
+        if not symmetric:
+            total_right += right
+    kernel += total_left @ total_right.swapaxes(-1, -2)
+    n_terms = n_groups * (n_groups - 1) * total_left.shape[-1]
+    return pair_distances(kernel, symmetric=symmetric) / n_terms
 
 
 def means_by_code(patterns: Any, codes: np.ndarray) -> Any:
@@ -107,7 +117,7 @@ def means_by_code(patterns: Any, codes: np.ndarray) -> Any:
     counts = np.bincount(codes)
     order = np.argsort(codes, kind="stable")
     if np.all(counts == 1):
-        return patterns[..., order, :]
+        return patterns[..., order, :] if np.any(np.diff(order) != 1) else patterns
     if xp is np:
         sums = np.add.reduceat(patterns[..., order, :], np.cumsum(counts) - counts, axis=-2)
         return sums / counts[:, None].astype(patterns.dtype)

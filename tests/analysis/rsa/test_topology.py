@@ -158,7 +158,7 @@ def test_topology_identifies_regions_better_under_monotone_distortion() -> None:
 
 
 def curled_regions(seed: int) -> np.ndarray:
-    """Regions with much the same order of stimuli along a line, which every individual curls and bends in its own way."""
+    """Regions with much the same order of stimuli on a line, which every individual curls and bends in its own way."""
     rng = np.random.default_rng(seed)
     places = np.clip(rng.uniform(size=24) + 0.04 * rng.normal(size=(4, 24)), 0, 1)
     rdms = np.empty((6, 4, 276))
