@@ -24,6 +24,7 @@ _HOMES = {
     "folds": "brainalign.splits",
     "load": "brainalign.loaders",
     "load_encoder": "brainalign.encoders",
+    "load_generator": "brainalign.reconstruction.generators",
     "load_ephys": "brainalign.loaders.ephys",
     "load_fmri": "brainalign.loaders.fmri",
     "run_experiment": "brainalign.experiment",

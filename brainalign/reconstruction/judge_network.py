@@ -1,4 +1,4 @@
-"""The network behind `Judge`."""
+"""The network behind `judge_scenes`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,86 @@
+"""What an independent classifier reads in pictures of drawn scenes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from brainalign.arrays import row_blocks
+from brainalign.errors import DataError
+from brainalign.stimuli import Stimuli
+
+__all__ = ["judge_scenes", "scene_agreement"]
+
+SIDE = 64
+
+
+def judge_scenes(pictures: Stimuli) -> pd.DataFrame:
+    """Read category, kind, colour, background, pattern, position and size off pictures of scenes.
+
+    The classifier saw other scenes than any generator and takes no part in making pictures.
+
+    Parameters
+    ----------
+    pictures : Stimuli
+        Brought to 64 x 64 pixels.
+
+    Returns
+    -------
+    DataFrame
+        By id, with the column names of ``draw_scenes(...).table``.
+
+    Examples
+    --------
+    >>> from brainalign.scenes import draw_scenes
+    >>> scenes = draw_scenes(8, seed=0)
+    >>> int((judge_scenes(scenes)["category"] == scenes.table["category"]).sum())
+    8
+    """
+    import torch
+    from PIL import Image
+
+    from brainalign.latents.mini import mini_folder
+    from brainalign.latents.network import fill, load_weights
+    from brainalign.reconstruction.judge_network import JudgeNetwork
+
+    folder = mini_folder() / "judge"
+    labels = json.loads((folder / "config.json").read_text())
+    network = JudgeNetwork({name: len(values) for name, values in labels.items()})
+    file = folder / "model.safetensors"
+    fill(network, load_weights(file), path=file)
+    network.eval()
+    read: dict[str, list[str]] = {name: [] for name in labels}
+    for rows in row_blocks(len(pictures), SIDE * SIDE * 12, budget=2**25):
+        images = [pictures.image(one).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for one in pictures.ids[rows]]
+        batch = torch.from_numpy(np.stack([np.asarray(one) for one in images])).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            for name, logits in network(batch).items():
+                read[name] += [labels[name][place] for place in logits.argmax(1).tolist()]
+    return pd.DataFrame(read, index=pd.Index(pictures.ids, name="stimulus_id"))
+
+
+def scene_agreement(pictures: Stimuli, scenes: Stimuli) -> pd.Series:
+    """Share of pictures in which the judge reads what their scene shows, per attribute.
+
+    Parameters
+    ----------
+    pictures : Stimuli
+        Reconstructions: their ids, or ``source_id`` where the table has it, are ids of `scenes`.
+    scenes : Stimuli
+        As `draw_scenes` gives them.
+
+    Returns
+    -------
+    Series
+        By attribute; ``attrs["chance"]`` holds the share of the commonest value among these scenes.
+    """
+    found = judge_scenes(pictures)
+    ids = pictures.table["source_id"] if "source_id" in pictures.table else pd.Series(pictures.ids)
+    if lacking := [name for name in found if name not in scenes.table]:
+        raise DataError("these stimuli are no drawn scenes", expected=list(found), found=f"no {lacking}")
+    truth = scenes.select(pd.unique(ids)).table.loc[ids.to_numpy(), found.columns]
+    share = pd.Series((found.to_numpy() == truth.to_numpy()).mean(0), index=found.columns)
+    share.attrs["chance"] = {name: float(truth[name].value_counts(normalize=True).max()) for name in truth}
+    return share
