@@ -131,15 +131,18 @@ class IPAdapter(Diffusion):
         )
 
     def _run_pipeline(self, values: dict[str, np.ndarray], generators: list[torch.Generator]) -> Any:
-        embeddings = self._tokens(values)
-        if self.guidance > 1:  # the pipeline wants the unled half in front
-            embeddings = torch.cat([torch.zeros_like(embeddings), embeddings])
+        # diffusers repeats the embeddings once for every prompt of a batch, so that each picture would attend to all.
+        tokens = self._tokens(values)
+        return np.concatenate([self._one(tokens[i : i + 1], one) for i, one in enumerate(generators)])
+
+    def _one(self, tokens: torch.Tensor, generator: torch.Generator) -> Any:
+        led = self.guidance > 1  # then the pipeline wants the unled half in front
         return self.pipeline(
-            prompt=[""] * len(generators),
-            ip_adapter_image_embeds=[embeddings],
+            prompt="",
+            ip_adapter_image_embeds=[torch.cat([torch.zeros_like(tokens), tokens]) if led else tokens],
             num_inference_steps=self.steps,
             guidance_scale=self.guidance,
-            generator=generators,
+            generator=generator,
             output_type="np",
         ).images
 
