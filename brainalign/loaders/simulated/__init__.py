@@ -95,6 +95,7 @@ def load_simulated(
     n_stimuli: int = 240,
     model: str = "offline:conse",
     layers: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
     modality: str = "fmri",
     seed: int = 0,
     **options: Any,
@@ -114,6 +115,8 @@ def load_simulated(
         Network whose latents drive the responses, as `brainalign.extract` takes it.
     layers : mapping of ROI to layer, optional
         Drive each ROI by the spatial mean of another layer of the network, ``{"V1": "blocks.0", "FFA": "blocks.6"}``.
+    models : mapping of ROI to model, optional
+        Drive each ROI by another network instead, ``{"V1": "pixels:16", "FFA": "offline:conse"}``.
     modality, seed, **options
         See `simulate_subject`.
     """
@@ -122,7 +125,12 @@ def load_simulated(
 
     scenes = draw_scenes(n_stimuli, seed=seed)
     driving: Any
-    if layers is None:
+    if models is not None:
+        if layers is not None:
+            raise DataError("ROIs are driven by layers of one network or by several models", fix="leave one of them out")
+        made = {one: extract(scenes, one) for one in dict.fromkeys(models.values())}
+        driving = {roi: made[one] for roi, one in models.items()}
+    elif layers is None:
         driving = extract(scenes, model)
     else:
         by_layer = extract(scenes, model, layers=sorted(set(layers.values())), pool="mean")
