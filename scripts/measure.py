@@ -1,6 +1,6 @@
 """Run the shipped experiments and put their headline scores into the README, with the date and the machine class.
 
-    python scripts/measure.py [--out runs/measure] [--readme README.md]
+    python scripts/measure.py [--out runs/measure] [--readme README.md] [--only NAME ...]
 
 Real recordings are found through BRAINALIGN_DATA; an experiment whose recording is absent is left out, by name.
 """
@@ -46,6 +46,18 @@ SHOWN = {
         "people/M1/natural statistics": "the same, model of natural hand use",
         "people/M1/muscle - natural statistics": "muscle model less that of natural hand use",
     },
+    "digits69_reconstruction": {
+        "pictures/linear-pixels/pixels two-way": "fMRI, V1-V3: which of two pictures, from the one made",
+        "pictures/linear-pixels/pixels two-way, within label": "the same, two pictures of one class",
+        "pictures/linear-pixels/nearest training picture/pixels two-way": "control: the nearest training picture",
+        "pictures/linear-pixels/shuffled brain/pixels two-way": "control: a shuffled brain",
+    },
+    "simulated_reconstruction": {
+        "pictures/linear-layout/pixels two-way": "simulated, drawn scenes: which of two, from the one made",
+        "pictures/linear-layout/top-1 of layout": "the same, found among 50 by the predicted latents",
+        "pictures/linear-layout/nearest training picture/pixels two-way": "control: the nearest training picture",
+        "pictures/linear-layout/shuffled brain/pixels two-way": "control: a shuffled brain",
+    },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
 }
 
@@ -55,32 +67,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/measure"))
     parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    parser.add_argument("--only", nargs="+", choices=list(SHOWN), help="leave the rows of all others as they stand")
     options = parser.parse_args()
+    text = options.readme.read_text()
+    before, rest = text.split(BEGIN)
+    standing, after = rest.split(END)
     rows = []
     for name, wanted in SHOWN.items():
+        if options.only and name not in options.only:
+            rows += [line for line in standing.splitlines() if f"| `{name}`" in line]
+            continue
         try:
             scores = run_experiment(HERE / "experiments" / f"{name}.yaml", out=options.out / name).scores
         except DataError as error:
             print(f"{name} left out: {error.what}", file=sys.stderr)
             continue
-        rows += [_row(name, told, scores[score]) for score, told in wanted.items()]
+        date = f" ({datetime.now(UTC):%Y-%m-%d})" if options.only else ""
+        rows += [_row(name, told, scores[score], date) for score, told in wanted.items()]
     if not rows:
         print("no recording found: set BRAINALIGN_DATA", file=sys.stderr)
         return 1
+    caption = standing.strip().splitlines()[0] if options.only else _caption()
     table = "\n".join(
-        [_caption(), "", "| what | value [95 %] | chance | ceiling | n | experiment |", "|" + "---|" * 6, *rows]
+        [caption, "", "| what | value [95 %] | chance | ceiling | n | experiment |", "|" + "---|" * 6, *rows]
     )
     print(table)
-    text = options.readme.read_text()
-    before, rest = text.split(BEGIN)
-    options.readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    options.readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
     return 0
 
 
-def _row(name: str, told: str, score: Score) -> str:
+def _row(name: str, told: str, score: Score, date: str) -> str:
     ceiling = "–" if score.ceiling is None else f"{score.ceiling:.2f}"
     value = f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
-    return f"| {told} | {value} | {score.chance:.3g} | {ceiling} | {score.n} | `{name}` |"
+    return f"| {told} | {value} | {score.chance:.3g} | {ceiling} | {score.n} | `{name}`{date} |"
 
 
 def _caption() -> str:

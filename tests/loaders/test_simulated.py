@@ -354,3 +354,13 @@ def test_latents_of_rois_must_cover_the_same_stimuli(latents: Latents) -> None:
     few = latents.select(latents.ids[:10])
     with pytest.raises(DataError, match="without latents"):
         simulate_subject({"V1": latents, "FFA": few})
+
+
+def test_regions_driven_by_models_of_their_own(tmp_path):
+    options = {"n_stimuli": 30, "rois": {"V1": 5, "FFA": 5}, "n_repetitions": 1, "n_sessions": 1}
+    models = {"V1": "pixels:4", "FFA": "pixels:3:grey"}
+    trials, truth = load_simulated(None, tmp_path, models=models, **options)
+    assert trials.shape == (30, 10)
+    assert truth.weights["V1"].shape == (48, 5) and truth.weights["FFA"].shape == (9, 5)
+    with pytest.raises(DataError, match="layers of one network or by several models"):
+        load_simulated(None, tmp_path, models=models, layers={"V1": "blocks.0"}, **options)
