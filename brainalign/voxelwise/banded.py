@@ -178,7 +178,7 @@ class BandedRidge(Ridge):
         joined = join_bands(X)
         named = joined.bands if isinstance(joined, BandLatents) else joined
         X, y, groups = self._pair(joined.design if isinstance(joined, Bands) else joined, y, groups)
-        self._one_dimensional = np.ndim(y) == 1
+        self._one_dimensional = (y if hasattr(y, "ndim") else np.asarray(y)).ndim == 1
         X = as_features(self, X, reset=True)
         self._given_apart = isinstance(named, Bands)
         named = named if isinstance(named, Bands) else split_columns(X.shape[1], self.bands)

@@ -140,7 +140,7 @@ class SpatialModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         else:
             rows = np.arange(len(X))
         maps = TokenMaps(X, self.grid)
-        self._one_dimensional = np.ndim(y) == 1
+        self._one_dimensional = (y if hasattr(y, "ndim") else np.asarray(y)).ndim == 1
         responses = as_targets(y, n_samples=len(rows))
         check_finite(responses, name="Y")
         if len(rows) < 4:
