@@ -16,7 +16,7 @@ from brainalign.analysis.rsa.condensed import (
     to_square,
     triangle,
 )
-from brainalign.analysis.rsa.distances import crossvalidated, distances, means_by_code
+from brainalign.analysis.rsa.distances import crossvalidated, distances, means_by_code, pair_distances
 from brainalign.analysis.rsa.missing import available_means, crossvalidated_available, pairwise_distances
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError, closest
@@ -103,18 +103,23 @@ def rdm(
     """
     _check_options(metric, groups is not None, noise_precision is not None, nan)
     patterns, labels, groups = prepare_patterns(X, labels, groups, nan=nan)
-    if noise_precision is not None:
+    complete = nan == "raise" or finite(patterns)
+    full = None
+    if noise_precision is not None and metric == "mahalanobis" and complete:
+        full = _full_precision(patterns, noise_precision)
+    if noise_precision is not None and full is None:
         patterns = whiten(patterns, noise_precision)
     if metric in CROSSVALIDATED:
         if labels is None or groups is None:
             raise DataError(f"{metric} needs labels and groups", fix="pass the condition and run of every pattern")
         return _over_groups(patterns, labels, groups, metric, nan)
-    complete = nan == "raise" or finite(patterns)
     if labels is not None:
         names, codes = np.unique(labels, return_inverse=True)
         patterns = means_by_code(patterns, codes) if complete else available_means(patterns, codes, len(names))
         if len(names) < 2:
             raise DataError("an RDM compares conditions", expected="at least 2", found=names.tolist())
+    if full is not None:
+        return _mahalanobis(patterns, full)
     return distances(patterns, metric) if complete else pairwise_distances(patterns, metric)
 
 
@@ -165,6 +170,27 @@ def _key(name: str, key: Any, table: Any, n_patterns: int) -> NDArray | None:
     if key.shape != (n_patterns,):
         raise DataError(f"{name} must label every pattern", expected=(n_patterns,), found=key.shape)
     return key
+
+
+def _full_precision(patterns: Any, precision: Any) -> Any:
+    """The noise precision as floats like the patterns if it is a full matrix, else None."""
+    precision = as_like(precision, patterns)
+    if precision.ndim < 2 or tuple(precision.shape[-2:]) != (patterns.shape[-1],) * 2:
+        return None
+    check_numbers(precision, name="noise_precision")
+    return precision
+
+
+def _mahalanobis(patterns: Any, precision: Any) -> Any:
+    """``(a - b)' P (a - b) / n_features`` by one product with P, without the Cholesky factor that whitening takes."""
+    xp = namespace(patterns)
+    centred = patterns - patterns.mean(-2)[..., None, :]
+    kernel = (centred @ precision) @ centred.swapaxes(-1, -2)
+    squared = pair_distances(kernel)
+    rounding = 1e3 * xp.finfo(kernel.dtype).eps * float(xp.abs(kernel).max())
+    if bool((squared < -rounding).any()):
+        raise DataError("noise_precision is not positive definite", fix="shrink the covariance")
+    return xp.clip(squared, 0, None) / patterns.shape[-1]
 
 
 def whiten(patterns: Any, precision: Any) -> Any:
