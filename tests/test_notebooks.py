@@ -13,7 +13,13 @@ jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.py"))
-N_FIGURES = {"01_fmri_and_network_in_ten_minutes": 9, "02_eeg": 7, "03_bring_your_own_data": 4, "04_geometries": 6}
+N_FIGURES = {
+    "01_fmri_and_network_in_ten_minutes": 9,
+    "02_eeg": 7,
+    "03_bring_your_own_data": 4,
+    "04_geometries": 6,
+    "05_from_brain_to_pictures": 2,
+}
 
 
 def test_every_notebook_is_listed() -> None:
