@@ -65,6 +65,7 @@ def shared_penalty(made: Decomposition, alpha: float) -> SharedPenalty:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from brainalign.voxelwise.solvers import decompose
     >>> X = np.array([[2.0, 0, 0], [0, 1.0, 0]])
     >>> shared_penalty(decompose(X, centre=False), 1.0).inverse.round(3)
