@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import brainalign as ba
 from brainalign.errors import DataError
 from brainalign.latents import load_model
 from brainalign.latents.mini import WEIGHTS, checked_folder
-from brainalign.scenes import CATEGORIES
+from brainalign.scenes import CATEGORIES, describe_scene
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,17 @@ def test_damaged_weights_and_unknown_parts_are_refused(tmp_path: Path) -> None:
         checked_folder(folder)
     with pytest.raises(DataError, match=r"unknown mini model 'mini:vea'.*'mini:vae'"):
         load_model("mini:vea", device="cpu")
+
+
+def test_training_script_makes_the_vocabulary_that_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    from mini_models.data import Words, write_merges
+
+    size = write_merges(tmp_path / "merges.txt.gz")
+    shipped = WEIGHTS / "clip" / "merges.txt.gz"
+    assert gzip.decompress((tmp_path / "merges.txt.gz").read_bytes()) == gzip.decompress(shipped.read_bytes())
+    network = load_model("mini", device="cpu")
+    assert network.module.vocab_size == size
+    captions = [scene.caption for scene in map(describe_scene, ba.draw_scenes(40, seed=2).ids)]
+    words = Words(shipped)
+    np.testing.assert_array_equal(np.stack([words.row(one) for one in captions]), network.tokenizer(captions).numpy())

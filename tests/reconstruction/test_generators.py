@@ -310,3 +310,16 @@ def test_inversion_hands_over_layers_and_seeds() -> None:
     assert [int(found.array(one)[0, 0, 0]) for one in "ab"] == [153, 76]
     with pytest.raises(DataError, match="cannot turn latents of this space"):
         inversion.generate({"low": high, "high": high})
+
+
+def test_deep_image_prior_as_a_generator() -> None:
+    from brainalign.reconstruction import DeepImagePrior
+
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+    target = conv(torch.rand(2, 3, 16, 16)).detach().numpy()
+    prior = DeepImagePrior(lambda images: [conv(images)], 16, n_steps=3, channels=(8, 8))
+    inversion = Inversion(prior, {"conv": "toy/conv"})
+    both = inversion.generate(ba.Latents(target, ["a", "b"], space="toy/conv"))
+    alone = inversion.generate(ba.Latents(target[1:], ["b"], space="toy/conv"))
+    np.testing.assert_array_equal(both.array("b"), alone.array("b"))
