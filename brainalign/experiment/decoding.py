@@ -31,7 +31,7 @@ from brainalign.trials import Trials
 
 __all__ = ["Recipe", "fit_run", "reconstruct_run", "score_run"]
 
-RECIPE, TOGETHER = "fit.json", 16
+RECIPE, MADE_BY, TOGETHER = "fit.json", "reconstruct.json", 16
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,8 @@ def reconstruct_run(
     wanted: dict[str, Any] = {"generator": generator, "options": dict(options or {}), "seed": seed}
     _same_pictures(folder, wanted)
     every = recipe.targets(_with_both(train, test), device=device) if controls or generator in _FITTED else None
-    maker = _generator(generator, every, train, wanted["options"])
+    maker = _generator(generator, every, train, wanted["options"], device=device)
+    atomic_write_text(folder / MADE_BY, to_json(wanted, indent=1) + "\n")
     predicted = encoder.predict(test)
     ids = list((next(iter(predicted.values())) if isinstance(predicted, Mapping) else predicted).ids)
     for some in progress(list(_chunks(ids)), description="pictures"):
@@ -231,8 +232,8 @@ _FITTED = ("linear", "nearest", "decode")
 
 
 def _same_pictures(folder: Path, wanted: dict[str, Any]) -> None:
-    """Record what pictures are made by; refuse a folder that holds others."""
-    path = folder / "reconstruct.json"
+    """Refuse a folder that holds pictures made otherwise."""
+    path = folder / MADE_BY
     if path.is_file() and json.loads(path.read_text()) != json.loads(to_json(wanted)):
         raise DataError(
             "this run holds pictures of another generator, option or seed",
@@ -241,17 +242,16 @@ def _same_pictures(folder: Path, wanted: dict[str, Any]) -> None:
             found=wanted,
             fix="move its folders 'pictures' and 'controls' and this file away, or fit into another folder",
         )
-    atomic_write_text(path, to_json(wanted, indent=1) + "\n")
 
 
-def _generator(name: str, targets: Any, train: Trials, options: dict[str, Any]) -> Any:
+def _generator(name: str, targets: Any, train: Trials, options: dict[str, Any], *, device: str) -> Any:
     from brainalign.reconstruction.simple import SIMPLE, simple_generator
 
     if name in SIMPLE:
         return simple_generator(name, targets, train, **options)
     from brainalign.reconstruction import load_generator
 
-    return load_generator(name, **options)
+    return load_generator(name, **({"device": device} | options))
 
 
 def _with_both(train: Trials, test: Trials) -> Trials:

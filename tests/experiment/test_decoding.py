@@ -193,6 +193,16 @@ def test_what_is_unknown_is_refused_before_anything_is_fitted(recording, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_the_embedded_pipeline_by_name_and_an_unknown_generator(tmp_path):
+    out = tmp_path / "run"
+    data = ("simulated", "--option", "n_stimuli=24", "--option", "model=mini", "--option", "n_repetitions=1")
+    run("fit", *data, "--latents", "mini", "--test-size", 0.1, "--device", "cpu", "--out", out)
+    few = ("--option", "steps=2", "--no-controls", "--device", "cpu")
+    assert "unknown" in run("reconstruct", out, "--generator", "unclop:x", "--no-controls", fails=True)
+    run("reconstruct", out, "--generator", "mini", *few)
+    assert len(list((out / "pictures").glob("*.png"))) == 2
+
+
 def test_latents_that_lack_a_stimulus_are_refused(recording, tmp_path):
     latents = Latents.open(recording / "pixels")
     latents.select(latents.ids[:30]).save(tmp_path / "half")
