@@ -1,0 +1,123 @@
+"""Training of MindEye and MindEye2 by the trainer, beside the same steps in a bare loop of torch.
+
+The loop knows no checkpoints, no early stopping, no parts of batches, no mixed precision: what the trainer costs on top
+is seen. Rows have ``ours_steps_per_s`` and ``peer_steps_per_s`` besides. On a GPU a case in bfloat16 is added, whose
+difference is that of precision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _harness import Arrays, Case, Side, main
+
+BATCH = 32
+
+
+def make(quick: bool) -> Arrays:
+    """Voxels that follow latents, and which subject each sample belongs to."""
+    rng = np.random.default_rng(0)
+    n, n_voxels, width, hidden = (96, 200, 32, 64) if quick else (960, 4000, 512, 1024)
+    latents = rng.standard_normal((n, width), dtype=np.float32)
+    clean = latents @ rng.standard_normal((width, n_voxels), dtype=np.float32) / np.float32(np.sqrt(width))
+    noise = rng.standard_normal(clean.shape, dtype=np.float32)
+    return {"x": clean + noise, "y": latents, "subject": np.arange(n) % 2, "hidden": np.array(hidden)}
+
+
+def parts(name: str, data: Arrays) -> tuple[Any, Any, dict[str, Any]]:
+    """Network, loss and samples."""
+    import brainalign.encoders as encoders
+    from brainalign.learning import seeded
+
+    encoder = getattr(encoders, name)(int(data["hidden"]), 2, dropout=0.0)
+    encoder.target_shapes_ = {"latents": data["y"].shape[1:]}
+    with seeded(0):
+        network = encoder._build({"1": data["x"].shape[1], "2": data["x"].shape[1]})
+    samples = {"x": data["x"], "subject": data["subject"], "stimulus": np.arange(len(data["x"]))}
+    return network, encoder._loss(), samples | {"target/latents": data["y"]}
+
+
+def outputs(network: Any, n_steps: int, started: float) -> Arrays:
+    weights = torch.cat([one.detach().cpu().float().flatten() for one in network.parameters()])
+    return {"weights": weights.numpy(), "steps_per_s": np.array(n_steps / (time.perf_counter() - started))}
+
+
+def by_trainer(name: str, **changes: Any) -> Side:
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from brainalign.learning import TrainOptions, train
+        from brainalign.learning.setup import make_accelerator
+
+        make_accelerator(TrainOptions())  # imports accelerate
+
+        def run(data: Arrays) -> Arrays:
+            network, loss, samples = parts(name, data)
+            options = TrainOptions(n_epochs=2, batch_size=BATCH, schedule="constant", warmup=0.0, **changes)
+            started = time.perf_counter()
+            made = train(network, loss, samples, options)
+            return outputs(network, made.n_steps, started)
+
+        return run
+
+    return Side("train " + " ".join(changes.values()), prepare)
+
+
+def by_loop(name: str, device: str = "cpu") -> Side:
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from brainalign.learning import Batch, TrainOptions, seeded
+        from brainalign.learning.setup import make_optimiser
+
+        def run(data: Arrays) -> Arrays:
+            network, loss, samples = parts(name, data)
+            tensors = {key: torch.from_numpy(values.copy()).to(device) for key, values in samples.items()}
+            optimiser = make_optimiser(network.to(device).train(), TrainOptions())
+            n, step = len(data["x"]), 0
+            n_steps = 2 * (n // BATCH)
+            started = time.perf_counter()
+            with seeded(0):
+                for epoch in range(2):
+                    order = np.random.default_rng([0, epoch]).permutation(n)
+                    for rows in np.split(order, n // BATCH):
+                        index = torch.from_numpy(rows).to(device)
+                        batch = Batch({key: values[index] for key, values in tensors.items()})
+                        batch.rows, batch.progress = rows, step / n_steps
+                        batch = loss.prepare(batch)
+                        loss.compare(loss.outputs(network, batch), batch)["loss"].backward()
+                        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                        optimiser.step()
+                        optimiser.zero_grad()
+                        step += 1
+            return outputs(network, step, started)
+
+        return run
+
+    return Side(f"bare loop on {device}", prepare)
+
+
+def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
+    """Largest difference of weights, and the pace of both."""
+    return {
+        "max_abs_diff": float(np.abs(mine["weights"] - theirs["weights"]).max()),
+        "ours_steps_per_s": float(mine["steps_per_s"]),
+        "peer_steps_per_s": float(theirs["steps_per_s"]),
+    }
+
+
+case = partial(Case, make=make, compare=compare)
+CASES = [
+    case(name=one.lower(), ours=by_trainer(one), peer=by_loop(one)) for one in ("MindEye", "MindEye2")
+]  # fmt: skip
+if torch.cuda.is_available():
+    for one in ("MindEye", "MindEye2"):
+        peer = by_loop(one, "cuda")
+        CASES.append(case(name=f"{one.lower()}_cuda", ours=by_trainer(one, device="cuda"), peer=peer))
+        side = by_trainer(one, device="cuda", precision="bf16")
+        CASES.append(case(name=f"{one.lower()}_cuda_bf16", ours=side, peer=peer))
+
+if __name__ == "__main__":
+    main(CASES, str(Path(__file__)))
