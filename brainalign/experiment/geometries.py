@@ -116,6 +116,9 @@ def _rdm(trials: Trials, analysis: _Geometry) -> tuple[np.ndarray, np.ndarray | 
     window = getattr(analysis, "window", None)
     if window is None:
         X = trials.matrix().astype(np.float64)
+        if analysis.noise is not None and analysis.metric == "crossnobis":
+            distances = rsa.whitened_crossnobis(X, labels=labels, groups=options["groups"], shrinkage=analysis.noise)
+            return distances, None
         if analysis.noise is not None:
             residuals, n_parameters = rsa.condition_residuals(X, labels)
             options["noise_precision"] = rsa.noise_precision(

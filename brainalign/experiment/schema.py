@@ -250,7 +250,8 @@ class _Geometry(_Analysis):
     """How RDMs are made of responses; where a data set comes as RDMs, only `regions` applies.
 
     ``crossnobis`` cross-validates over `groups`; `noise` whitens ``crossnobis`` and ``mahalanobis`` by the covariance
-    of trials about the mean of their condition, shrunk to its "diagonal", to the "identity", or by a number.
+    of trials about the mean of their condition, shrunk to its "diagonal", to the "identity", or by a number. For
+    ``crossnobis`` no pair of runs is whitened by its own residuals (`rsa.whitened_crossnobis`).
     """
 
     regions: list[str] | None = Field(default=None, min_length=1)

@@ -76,9 +76,7 @@ def test_noise_covariance_changes_distances(home):
     plain, white = (done(fingers(noise=noise)).arrays["rdm_0"] for noise in (None, "diagonal"))
     trials = load("fingers7t", subject=1)
     X, labels = trials.responses.astype(float), trials.trials["stimulus_id"].to_numpy()
-    residuals, n_parameters = rsa.condition_residuals(X, labels)
-    precision = rsa.noise_precision(residuals, shrinkage="diagonal", n_parameters=n_parameters)
-    expected = rsa.rdm(X, metric="crossnobis", labels=labels, groups=trials.trials["run"], noise_precision=precision)
+    expected = rsa.whitened_crossnobis(X, labels=labels, groups=trials.trials["run"], shrinkage="diagonal")
     np.testing.assert_allclose(white[0], expected)
     assert not np.allclose(plain[0], expected)
 

@@ -21,6 +21,7 @@ from brainalign.analysis.rsa.searchlight import SearchlightResult, searchlight
 from brainalign.analysis.rsa.searchlight_space import sensor_neighbours, surface_neighbours, volume_neighbours
 from brainalign.analysis.rsa.shape import procrustes, shape_distance
 from brainalign.analysis.rsa.topology import rgdm, rgtm
+from brainalign.analysis.rsa.whitened_crossnobis import whitened_crossnobis
 
 __all__ = [
     "Folds",
@@ -62,4 +63,5 @@ __all__ = [
     "topology",
     "variance_partition",
     "volume_neighbours",
+    "whitened_crossnobis",
 ]

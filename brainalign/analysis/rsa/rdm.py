@@ -79,7 +79,8 @@ def rdm(
         Independent partitions (runs) for the cross-validated metrics, each of which holds every condition.
     noise_precision : array (..., n_features, n_features) or (n_features,), optional
         Inverse noise covariance P, or its diagonal, for "mahalanobis" and "crossnobis"; identity by default. Leading
-        axes match those of X (one matrix per time point, say). See `noise_precision` of this room.
+        axes match those of X (one matrix per time point, say). See `noise_precision` of this room. For "crossnobis"
+        it should not come from residuals of the patterns themselves: see `whitened_crossnobis`.
     nan : {"raise", "pairwise"}
         "pairwise" compares every two conditions over the channels, and the pairs of groups, in which both are there;
         sums are scaled up to all channels, as scikit-learn's ``nan_euclidean_distances`` has it. Then a group may
