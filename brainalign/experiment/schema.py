@@ -210,7 +210,11 @@ class Regress(_Delayed):
 
 
 class System(_Record):
-    """One way to a picture: an encoder with its hyper-parameters, what it predicts, and what makes pictures of that."""
+    """One way to a picture: an encoder with its hyper-parameters, what it predicts, and what makes pictures of that.
+
+    `generator` is one of ``pixels``, ``decode``, ``linear``, ``nearest``, or a name that `load_generator` knows, such
+    as ``mini``; of several latents each is given to it in the role that its space has there.
+    """
 
     encoder: str = "LinearEncoder"
     params: dict[str, Any] = Field(default_factory=dict)
@@ -224,13 +228,15 @@ class Reconstruct(_CrossValidated):
     """Brain to pictures, judged beside the controls.
 
     Folds are by `by`, whose column may be the category for a test of categories never seen; ``test_size`` asks for a
-    single split instead, and ``by: split`` for the one that the data set came with.
+    single split instead, and ``by: split`` for the one that the data set came with. `scenes` names attributes of drawn
+    scenes (category, colour, position, ...) that an independent classifier is to read off the pictures.
     """
 
     kind: Literal["reconstruct"]
     systems: dict[Identifier, System] = Field(min_length=1)
     metrics: list[str] = ["PixCorr", "SSIM", "AlexNet"]
     judges: dict[str, str] = Field(default_factory=dict)
+    scenes: list[str] = Field(default_factory=list)
     weights: str | None = None
     within: str | None = None
     gallery: int | None = Field(default=None, ge=2)

@@ -28,6 +28,7 @@ __all__ = [
     "load_judge",
     "reconstruction_table",
     "scene_agreement",
+    "scene_scores",
 ]
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "judge_scenes": "brainalign.reconstruction.scene_judge",
     "load_generator": "brainalign.reconstruction.generators",
     "scene_agreement": "brainalign.reconstruction.scene_judge",
+    "scene_scores": "brainalign.reconstruction.scene_judge",
     "CONTROLS": "brainalign.reconstruction.pairs",
     "DeepImagePrior": "brainalign.reconstruction.inversion",
     "Evaluation": "brainalign.reconstruction.judging",

@@ -52,6 +52,13 @@ def control_pictures(
     latents : Latents, or dict of str to Latents
         What the encoder was fitted on, with the test pictures in it. Neighbours are sought in the first.
 
+    Notes
+    -----
+    A shuffled brain is one wrong map, the same for all test pictures, and where few dimensions (the brightness of the
+    background, say) decide which pictures look alike it can agree or disagree with all of them at once. An interval
+    over pictures is therefore too narrow for this row: over many seeds its mean is chance, while one seed may lie
+    beyond its own interval on either side. To test against it, shuffle under several seeds.
+
     Raises
     ------
     LeakageError

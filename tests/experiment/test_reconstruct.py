@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from brainalign.errors import DataError
 from brainalign.experiment import Experiment, run_experiment
 from brainalign.reconstruction import CONTROLS
 
@@ -44,6 +46,8 @@ def test_planted_pictures_are_found_beside_every_control(tmp_path):
     assert found["pictures/linear/nearest training picture/small pixels"].value < own.value
     assert found["pictures/linear/small pixels, within category"].value > 0.6
     assert found["pictures/linear/top-1 of pixels"].value > 2 / 16
+    backwards = found["pictures/linear/top-1, query stimulus of pixels"]
+    assert "query stimulus" in backwards.protocol and backwards.value > 2 / 16
     assert "pictures/linear/small pixels" in json.loads((tmp_path / "summary.json").read_text())
     html = (tmp_path / "report.html").read_text()
     assert all(word in html for word in CONTROLS)
@@ -67,6 +71,67 @@ def test_one_split_and_a_missing_judge(tmp_path):
     assert run.scores["pictures/linear/PixCorr"].n == 12
     assert run.scores["pictures/linear/PixCorr"].protocol.startswith("one split by stimulus_id")
     assert "CLIP is missing: no weights of CLIP here" in (tmp_path / "run" / "report.html").read_text()
+
+
+def drawn(**changes: Any) -> Experiment:
+    """Drawn scenes, seen by a brain that the embedded CLIP and autoencoder drive."""
+    system = {
+        "encoder": "MindEye", "params": {"hidden": 64, "n_blocks": 1, "dropout": 0.2, "training": {"n_epochs": 15}},
+        "latents": ["meaning", "layout"], "generator": "mini",
+        "options": {"steps": 2, "guidance": 1.0, "device": "cpu"},
+    }  # fmt: skip
+    analysis = {
+        "kind": "reconstruct", "name": "pictures", "test_size": 0.2, "metrics": [], "gallery": 8,
+        "judges": {"mini CLIP": "mini"}, "scenes": ["category", "background"], "systems": {"mindeye": system},
+    }  # fmt: skip
+    plain = {
+        "name": "drawn",
+        "title": "Drawn",
+        "dataset": {
+            "name": "simulated",
+            "options": {"n_stimuli": 50, "n_repetitions": 1, "n_dimensions": 24, "ceiling": [0.8, 0.95],
+                        "models": {"V1": "mini:vae", "LOC": "mini"}, "rois": {"V1": 80, "LOC": 120}},
+        },
+        "latents": {"meaning": {"model": "mini"}, "layout": {"model": "mini:vae"}},
+        "analyses": [{**analysis, **changes}],
+    }  # fmt: skip
+    return Experiment.model_validate(plain)
+
+
+def test_mindeye_and_the_embedded_diffusion_show_what_was_seen(tmp_path):
+    found = run_experiment(drawn(), out=tmp_path).scores
+    own, ceiling = found["pictures/mindeye/mini CLIP"], found["pictures/mindeye/generator ceiling/mini CLIP"]
+    assert own.low > 0.6 and ceiling.value > 0.9 and own.ceiling == ceiling.value
+    for query in ("", ", query stimulus"):
+        score = found[f"pictures/mindeye/top-1{query} of meaning"]
+        assert score.value > 2 * score.chance and "gallery 8" in score.protocol
+    read = found["pictures/mindeye/generator ceiling/category read"]
+    assert read.low > read.chance and found["pictures/mindeye/background read"].ceiling is not None
+    assert "category read" in (tmp_path / "report.html").read_text()
+
+
+def test_an_attribute_that_scenes_lack_is_refused(tmp_path):
+    asked = scenes(scenes=["mood"], within=None, test_size=0.25)
+    with pytest.raises(DataError, match="attribute of drawn scenes 'mood'"):
+        run_experiment(asked, out=tmp_path)
+
+
+@pytest.mark.slow
+def test_every_system_of_the_shipped_simulation_stands_above_its_controls(tmp_path):
+    file = Path(__file__).parents[2] / "scripts" / "experiments" / "simulated_reconstruction.yaml"
+    found = run_experiment(file, out=tmp_path).scores
+    names = {name.rsplit("/", 1)[0] for name in found if name.count("/") == 2}
+    assert len(names) == 6
+    for system in names:
+        for judge in ("pixels two-way", "EfficientNet-lite (offline)"):
+            own = found[f"{system}/{judge}"]
+            assert own.low > 0.5, (system, judge)
+            # One shuffle for all pictures: its value spreads more than the interval over pictures tells.
+            assert abs(found[f"{system}/shuffled brain/{judge}"].value - 0.5) < 0.15, (system, judge)
+            assert own.low > found[f"{system}/shuffled brain/{judge}"].value
+    for name, score in found.items():
+        if name.count("/") == 2 and "/top-1" in name:
+            assert score.low > score.chance, name
 
 
 def test_unknown_latents_of_a_system_are_refused():

@@ -76,7 +76,11 @@ def _out_of_fold(
 def latent_scores(
     found: Latents, true: Latents, groups: Mapping[str, np.ndarray], gallery: int | None
 ) -> dict[str, Score]:
-    """Identification and retrieval within each fold; an encoder leans away from what other folds held out."""
+    """Identification and retrieval within each fold; an encoder leans away from what other folds held out.
+
+    In retrieval a prediction searches the stimuli (``top-1``), or a stimulus the predictions (``top-1, query
+    stimulus``), in both cases among the `gallery` of its fold.
+    """
     fold = groups["fold"]
     scores = {"two-way": two_way_identification(found, true, within=fold)}
     if "class" in groups:
@@ -86,7 +90,10 @@ def latent_scores(
     for top in (1, 5):
         if top < (gallery or np.bincount(fold).min()):
             found_centred, true_centred = _centred(found, fold), _centred(true, fold)
-            scores[f"top-{top}"] = retrieval(found_centred, true_centred, gallery=gallery, top=top, within=fold)
+            for direction, name in (("brain", f"top-{top}"), ("stimulus", f"top-{top}, query stimulus")):
+                scores[name] = retrieval(
+                    found_centred, true_centred, query=direction, gallery=gallery, top=top, within=fold
+                )
     scores["two-way"] = replace(scores["two-way"], name="two-way identification")
     return scores
 

@@ -18,6 +18,7 @@ from brainalign.latents.base import Latents
 from brainalign.parallel import progress
 from brainalign.reconstruction.controls import control_pictures
 from brainalign.reconstruction.pairs import CONTROLS, stack
+from brainalign.reconstruction.scene_judge import scene_scores
 from brainalign.reconstruction.simple import SIMPLE, simple_generator
 from brainalign.reconstruction.table import ReconstructionTable, reconstruction_table
 from brainalign.report import plots
@@ -47,6 +48,7 @@ def compute(analysis: Reconstruct, context: Context) -> StepResult:
         seen = context.stimuli().select(ids)
         table = _table(analysis, context, made, seen, fold_of, digest)
         table = _with_class(table, analysis, context, trials, made, seen, fold_of, digest)
+        table = _with_scenes(table, analysis, context, made, seen, digest)
         fold = np.array(list(fold_of.values()))
         for label, guess in predicted.items():
             found = latent_scores(guess.select(ids), targets[label].select(ids), {"fold": fold}, analysis.gallery)
@@ -82,9 +84,10 @@ def _held_out(
     pictures: dict[str, dict[str, np.ndarray]] = {}
     parts: dict[str, list[Latents]] = {label: [] for label in targets}
     fold_of: dict[str, int] = {}
+    loaded = None if system.generator in SIMPLE else _ByRole(system)
     for number, (train, test) in enumerate(progress(divisions, description=name)):
         encoder = encoder_class(system.encoder)(**system.params).fit(train, latents)
-        generator = _generator(system, latents, train)
+        generator = loaded or simple_generator(system.generator, latents, train, **system.options)
         predicted = encoder.predict(test)
         made = {OWN: generator.generate(predicted, seed=seed)}
         if system.controls:
@@ -101,12 +104,19 @@ def _held_out(
     return {row: Stimuli(held, images=held) for row, held in pictures.items()}, joined, fold_of
 
 
-def _generator(system: System, latents: Any, train: Trials) -> Any:
-    if system.generator in SIMPLE:
-        return simple_generator(system.generator, latents, train, **system.options)
-    from brainalign.reconstruction import load_generator
+class _ByRole:
+    """A loaded generator, given the latents of an experiment in the role that their space has for it."""
 
-    return load_generator(placed(system.generator), **system.options)
+    def __init__(self, system: System) -> None:
+        from brainalign.reconstruction import load_generator
+
+        self._generator = load_generator(placed(system.generator), **system.options)
+        self._roles = {one.space: one.role for one in self._generator.accepts if one.space is not None}
+
+    def generate(self, latents: Any, n: int = 1, seed: int = 0) -> Stimuli:
+        if isinstance(latents, Mapping):
+            latents = {self._roles.get(one.space, label): one for label, one in latents.items()}
+        return self._generator.generate(latents, n, seed)
 
 
 def _table(
@@ -153,6 +163,32 @@ def _with_class(
             f"{metric}, within {analysis.within}": s for (which, metric), s in closer.scores.items() if which == row
         }
         table = table.with_scores(row, held)
+    return table
+
+
+def _with_scenes(
+    table: ReconstructionTable,
+    analysis: Reconstruct,
+    context: Context,
+    made: Mapping[str, Stimuli],
+    seen: Stimuli,
+    digest: str,
+) -> ReconstructionTable:
+    """What the classifier of drawn scenes reads off the pictures, the ceiling being what it reads off true latents'."""
+    if not analysis.scenes:
+        return table
+    held = {row: scene_scores(some, seen, analysis.scenes, seed=context.experiment.seed) for row, some in made.items()}
+    top = held.get(CONTROLS[0], {})
+    for row, scores in held.items():
+        told = {
+            f"{name} read": replace(
+                _told(score, digest, table.protocol),
+                name=f"{name} read",
+                ceiling=top[name].value if name in top and row != CONTROLS[0] else None,
+            )
+            for name, score in scores.items()
+        }
+        table = table.with_scores(row, told)
     return table
 
 
