@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,7 +46,8 @@ class SearchlightResult:
     Attributes
     ----------
     scores : dict of array (n_units,) or (n_channels, n_times)
-        By model name; NaN where the RDM is undefined (fewer than two units, or a constant pattern).
+        By model name; NaN where the RDM is undefined: fewer than two units (for correlation distances, of which one
+        unit has none), or a constant pattern.
     n_units : array, same shape
         How many units (and times) each searchlight held.
     trials : Trials
@@ -61,11 +63,7 @@ class SearchlightResult:
 
     def map(self, model: str | None = None) -> Any:
         """Scores of one model (the only one, by default) as NIfTI image, GIFTI by hemisphere, or MNE Evoked."""
-        if model is None and len(self.scores) == 1:
-            model = next(iter(self.scores))
-        if model not in self.scores:
-            raise unknown("model", model, self.scores)
-        values, space = self.scores[model], self.trials.space
+        values, space = self.scores[self._name(model)], self.trials.space
         if isinstance(space, VolumeSpace):
             return space.to_nifti(values, self.trials.units, fill=np.nan)
         if isinstance(space, SurfaceSpace):
@@ -73,6 +71,38 @@ class SearchlightResult:
         if isinstance(space, SensorSpace):
             return self.trials.to_evoked(values)
         raise DataError("these trials have no space to go back to", expected="Trials with a space", found=space)
+
+    def plot(self, model: str | None = None) -> Any:
+        """A first look at one model: slices of the volume, or a line per sensor over time. Returns the Figure.
+
+        `brainalign.report.plots` draws for print, and what `map` gives: ``glass_brain``, ``surface_map``, ``topomap``.
+        """
+        from matplotlib.figure import Figure
+
+        name = self._name(model)
+        figure = Figure(figsize=(8.0, 3.2))
+        if isinstance(self.trials.space, VolumeSpace):
+            from nilearn.plotting import plot_stat_map
+
+            plot_stat_map(self.map(name), bg_img=None, figure=figure, title=name)
+        elif self.trials.times is not None:
+            ax = figure.subplots()
+            ax.plot(self.trials.times, self.scores[name].T, color="#4c72b0", linewidth=0.8, alpha=0.6)
+            ax.axhline(0.0, color="black", linewidth=0.8)
+            ax.set(xlabel="time (s)", ylabel=f"{self.method} with {name}")
+        else:
+            raise DataError(
+                "a surface or a head is needed to draw on",
+                fix="report.plots.surface_map(values, mesh) or report.plots.topomap(values, sensors)",
+            )
+        return figure
+
+    def _name(self, model: str | None) -> str:
+        if model is None and len(self.scores) == 1:
+            model = next(iter(self.scores))
+        if model not in self.scores:
+            raise unknown("model", model, self.scores)
+        return str(model)
 
 
 def searchlight(
@@ -107,6 +137,12 @@ def searchlight(
     Returns
     -------
     SearchlightResult
+
+    Raises
+    ------
+    DataError
+        When models and trials have different conditions, neighbours are not of these trials, units have no places, or
+        the radius is so small that no searchlight holds the two units that a correlation distance takes.
     """
     options = {"metric": "correlation", "labels": "stimulus_id", "groups": "run", **(rdm_options or {})}
     device = options.pop("device", None)
@@ -116,10 +152,11 @@ def searchlight(
         if column not in trials.trials:
             raise unknown("column of the trials", column, trials.trials.columns)
     n_times = 1 if trials.times is None else len(trials.times)
-    if not isinstance(radius_mm, (int, float)):
-        neighbours = radius_mm
-    else:
+    if isinstance(radius_mm, Real):
         neighbours = units_neighbours(trials.space, trials.units, float(radius_mm), n_times=n_times)
+    else:
+        neighbours = cast("Neighbours", radius_mm)
+    _check_fit(neighbours, trials)
     groups = trials.trials[options["groups"]].to_numpy() if options["metric"] == "crossnobis" else None
     parts = pattern_parts(
         trials.matrix(), trials.trials[options["labels"]].to_numpy(), metric=options["metric"], groups=groups
@@ -134,9 +171,28 @@ def searchlight(
     scores, sizes = searchlight_scores(
         parts, neighbours, models, metric=options["metric"], method=method, n_jobs=n_jobs
     )
-    shape = trials.shape[1:] if scores.shape[0] == np.prod(trials.shape[1:]) else (len(scores),)
+    if options["metric"] == "correlation" and sizes.max() < 2:
+        raise DataError(
+            "no searchlight holds two units",
+            expected="a radius that reaches a neighbour",
+            found=radius_mm if isinstance(radius_mm, Real) else "one unit or none around every centre",
+            fix="a larger radius_mm",
+        )
+    shape = trials.shape[1:]
     maps = {name: scores[:, i].reshape(shape) for i, name in enumerate(names)}
     return SearchlightResult(maps, sizes.reshape(shape), trials, method, options["metric"])
+
+
+def _check_fit(neighbours: Any, trials: Trials) -> None:
+    """Refuse neighbours of other units, whose columns would be other places."""
+    n_centres, n_columns = getattr(neighbours, "n_centres", None), int(np.prod(trials.shape[1:]))
+    if n_centres != n_columns:
+        raise DataError(
+            "neighbours are not those of these trials",
+            expected=f"one centre for each of {n_columns} columns (units, or channels times samples)",
+            found=type(neighbours).__name__ if n_centres is None else n_centres,
+            fix="make them from trials.units; sensor_neighbours takes n_times; average voxels over time first",
+        )
 
 
 def pattern_parts(
@@ -208,6 +264,10 @@ def _block_scores(
     budget = _BLOCK_BYTES if namespace(parts) is np else BLOCK_BYTES
     for block in row_blocks(len(centres), bytes_each, budget=budget):
         rdms = block_rdms(parts, columns[block], metric=metric)
+        if metric == "correlation" and (sizes[block] == 2).any():
+            # Two units correlate at 1 or -1 exactly; ranks would tell apart what only rounding does.
+            two = on_device(sizes[block] == 2, rdms)
+            rdms[two] = namespace(rdms).round(rdms[two])
         finite = to_numpy(namespace(rdms).isfinite(rdms.sum(1)))
         defined = finite & (sizes[block] > (1 if metric == "correlation" else 0))
         if defined.all():

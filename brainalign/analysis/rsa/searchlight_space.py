@@ -70,6 +70,11 @@ def volume_neighbours(ijk: ArrayLike, radius: float, *, affine: ArrayLike | None
     affine : array (4, 4) or (3, 3), optional
         Voxel indices to millimetres; voxels need not be cubes.
 
+    Raises
+    ------
+    DataError
+        For no voxel (an empty mask), two units in one voxel, or a radius that is negative, NaN or infinite.
+
     Examples
     --------
     >>> line = volume_neighbours([[0, 0, 0], [1, 0, 0], [2, 0, 0], [4, 0, 0]], 2.0)
@@ -79,8 +84,7 @@ def volume_neighbours(ijk: ArrayLike, radius: float, *, affine: ArrayLike | None
     positions = np.asarray(ijk, dtype=np.int64)
     if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
         raise DataError("voxels need grid positions", expected="(n_voxels >= 1, 3)", found=positions.shape)
-    if not radius >= 0:
-        raise DataError("a searchlight needs a radius", expected="0 or more", found=radius)
+    _check_radius(radius, "a finite number, 0 or more", radius < np.inf)
     scale = np.eye(3) if affine is None else np.asarray(affine, dtype=np.float64)[:3, :3]
     # How far along each grid axis a ball reaches, for voxels of any shape and tilt.
     reach = np.floor(radius * np.sqrt(np.diagonal(np.linalg.inv(scale.T @ scale))) + _SLACK).astype(int)
@@ -95,6 +99,11 @@ def volume_neighbours(ijk: ArrayLike, radius: float, *, affine: ArrayLike | None
     if np.sum(column >= 0) < len(positions):
         raise DataError("two units lie in one voxel", fix="give every voxel its own i, j, k")
     return VolumeNeighbours(flat, box @ strides, column)
+
+
+def _check_radius(radius: float, expected: str = "0 or more", also: bool = True) -> None:
+    if not (radius >= 0 and also):
+        raise DataError("a searchlight needs a radius", expected=expected, found=radius)
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,39 @@ def surface_neighbours(
         Columns ``hemi`` and ``vertex``, one row per column of the patterns. Paths may pass through vertices that are
         not among the units; only units are neighbours.
     meshes : mapping of hemisphere to (coordinates (n_vertices, 3) in mm, faces (n_faces, 3))
+        The white or mid-thickness surface: an inflated one has other distances.
     radius_mm : float
+
+    Raises
+    ------
+    DataError
+        For no unit, a unit that is listed twice or that its mesh does not have, or a radius below zero.
+
+    Examples
+    --------
+    A strip of cortex, 1 mm between vertices, and a searchlight along it:
+
+    >>> from brainalign.spaces import SurfaceSpace
+    >>> from brainalign.trials import Trials
+    >>> from brainalign.analysis import rsa
+    >>> rng = np.random.default_rng(0)
+    >>> coordinates = np.array([[x, y, 0.0] for x in range(5) for y in (0, 1)])
+    >>> faces = np.array([[i, i + 1, i + 2] for i in range(8)])
+    >>> units = pd.DataFrame({"hemi": "left", "vertex": np.arange(10)})
+    >>> strip = Trials(
+    ...     rng.normal(size=(6, 10)),
+    ...     pd.DataFrame({"stimulus_id": list("abcdef")}),
+    ...     units,
+    ...     space=SurfaceSpace({"left": 10, "right": 10}),
+    ... )
+    >>> discs = rsa.surface_neighbours(strip.units, {"left": (coordinates, faces)}, radius_mm=1.0)
+    >>> found = rsa.searchlight(strip, {"model": rng.random(15)}, radius_mm=discs)
+    >>> found.n_units.tolist()
+    [3, 3, 4, 4, 4, 4, 4, 4, 3, 3]
+    >>> sorted(found.map())  # GIFTI images; .to_filename("left.func.gii") writes one
+    ['left', 'right']
     """
+    _check_radius(radius_mm)
     missing = {"hemi", "vertex"} - set(units.columns)
     if missing or not set(units["hemi"]) <= set(meshes):
         raise DataError(
@@ -139,13 +179,22 @@ def surface_neighbours(
             expected="columns hemi and vertex, a mesh for every hemi",
             found=f"columns {list(units.columns)}, meshes {list(meshes)}",
         )
+    repeated = units.duplicated(["hemi", "vertex"])
+    if not len(units) or repeated.any():
+        raise DataError(
+            "units are no set of vertices",
+            expected="one unit or more, each vertex of a hemisphere once",
+            found=f"{len(units)} units, {int(repeated.sum())} listed again",
+        )
     found: list[NDArray] = [np.empty(0, dtype=np.int32)] * len(units)
     for hemi, (coordinates, faces) in meshes.items():
         columns = np.flatnonzero(units["hemi"] == hemi)
         graph = _mesh_graph(np.asarray(coordinates, dtype=np.float64), np.asarray(faces))
         vertices = units["vertex"].to_numpy(int)[columns]
-        if len(vertices) and vertices.max() >= graph.shape[0]:
-            raise DataError(f"no such vertex on the {hemi} mesh", expected=f"< {graph.shape[0]}", found=vertices.max())
+        outside = vertices[(vertices < 0) | (vertices >= graph.shape[0])]
+        if len(outside):
+            expected = f"0 to {graph.shape[0] - 1}"
+            raise DataError(f"no such vertex on the {hemi} mesh", expected=expected, found=outside[:5].tolist())
         for centre, near in zip(columns, _within(graph, vertices, radius_mm)):
             found[centre] = columns[near].astype(np.int32)
     starts = np.r_[0, np.cumsum([len(near) for near in found])]
@@ -156,6 +205,13 @@ def _mesh_graph(coordinates: NDArray, faces: NDArray) -> Any:
     """Sparse matrix of the lengths of the edges of the triangles."""
     from scipy.sparse import csr_array
 
+    sound = coordinates.ndim == faces.ndim == 2 and coordinates.shape[1] == faces.shape[1] == 3 and len(faces)
+    if not sound or not np.isfinite(coordinates).all() or faces.min() < 0 or faces.max() >= len(coordinates):
+        raise DataError(
+            "not a mesh",
+            expected="finite coordinates (n_vertices, 3) and faces (n_faces, 3) of their numbers",
+            found=(coordinates.shape, faces.shape),
+        )
     edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]]), axis=1), axis=0)
     length = np.linalg.norm(coordinates[edges[:, 0]] - coordinates[edges[:, 1]], axis=1)
     return csr_array((length, (edges[:, 0], edges[:, 1])), shape=(len(coordinates), len(coordinates)))
@@ -209,10 +265,34 @@ def sensor_neighbours(
         Samples of the responses.
     half_width : int
         The window holds ``2 * half_width + 1`` samples, fewer at the ends.
+
+    Raises
+    ------
+    DataError
+        For a sensor without a position, no sample, or a radius or window below zero.
+
+    Examples
+    --------
+    Three sensors in a row, 2 cm apart; each looks at its neighbours, one sample to both sides:
+
+    >>> row = sensor_neighbours([[0.0, 0, 0], [0.02, 0, 0], [0.04, 0, 0]], 20.0, n_times=4, half_width=1)
+    >>> np.sum(row.around(np.arange(row.n_centres)) >= 0, axis=1).reshape(3, 4)
+    array([[4, 6, 6, 4],
+           [6, 9, 9, 6],
+           [4, 6, 6, 4]])
     """
     where = np.asarray(positions, dtype=np.float64)
-    if where.ndim != 2 or not np.isfinite(where).all():
-        raise DataError("sensors need positions", expected="finite (n_channels, 3)", found=where.shape)
+    if where.ndim != 2 or not len(where) or not np.isfinite(where).all():
+        lost = np.flatnonzero(~np.isfinite(where).all(axis=1))[:5].tolist() if where.ndim == 2 else []
+        raise DataError(
+            "sensors need positions",
+            expected="finite (n_channels >= 1, 3)",
+            found=f"{where.shape}, none for channels {lost}",
+            fix="set a montage, or drop these channels",
+        )
+    _check_radius(radius_mm)
+    if n_times < 1 or half_width < 0:
+        raise DataError("no such window", expected="n_times >= 1, half_width >= 0", found=(n_times, half_width))
     distance = np.linalg.norm(where[:, None] - where[None], axis=-1) * 1000
     near = distance <= radius_mm + _SLACK
     table = np.full((len(where), int(near.sum(axis=1).max())), -1, dtype=np.int32)

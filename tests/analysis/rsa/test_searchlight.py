@@ -177,8 +177,10 @@ def test_maps_go_back_to_the_brain() -> None:
 
 def test_undefined_searchlights_are_nan_and_bad_input_is_refused() -> None:
     trials = volume_trials()
-    alone = searchlight(trials, RNG.random(28), radius_mm=0.0)
-    assert np.isnan(alone.scores["model0"]).all()
+    with pytest.raises(DataError, match=r"no searchlight holds two units[\s\S]*larger radius"):
+        searchlight(trials, RNG.random(28), radius_mm=1.9)
+    alone = searchlight(trials, RNG.random(28), radius_mm=0.0, rdm_options={"metric": "sqeuclidean"})
+    assert np.isfinite(alone.scores["model0"]).all() and (alone.n_units == 1).all()
     constant = trials.responses.copy()
     constant[:, :] = constant[:, :1]
     flat = Trials(constant, trials.trials, trials.units, space=trials.space)
