@@ -94,7 +94,8 @@ sure = pd.DataFrame({region: one.table()["q_zero"] < 0.05 for region, one in res
 plots.layer_region_map(values, significant=sure, ceiling={region: one.ceiling[0] for region, one in results.items()})
 
 # %% [markdown]
-# Early cortex goes with the pixels, IT with what is animate and with a late layer; none reaches the ceiling.
+# In the real recordings early cortex goes with the pixels, IT with what is animate and with a late layer; none reaches
+# the ceiling.
 
 # %%
 plots.mds(brains.rdms["IT"].mean(axis=0), icons=icons, title="IT")
@@ -144,5 +145,5 @@ plots.glass_brain(found.map(), label="Spearman with the pixel model")
 
 # %% [markdown]
 # The same works along the cortex (`rsa.surface_neighbours`) and over sensors and time; `found.map()` is then a GIFTI
-# image or an MNE Evoked. Whole experiments with reports: `brainalign run scripts/experiments/images92_rsa.yaml` and
+# image or an MNE Evoked, and `found.plot()` a first look. Whole experiments with reports: `brainalign run scripts/experiments/images92_rsa.yaml` and
 # `fingers7t_rsa.yaml`.

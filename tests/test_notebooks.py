@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,20 @@ def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == N_FIGURES[path.stem]
     assert min(len(picture) for picture in pictures) > 4000
+
+
+def test_geometries_without_data_say_that_they_are_synthetic(tmp_path: Path) -> None:
+    where = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    changes = {"BRAINALIGN_DATA": str(tmp_path / "nowhere"), "PYTHONPATH": where, "MPLBACKEND": "Agg"}
+    script = REPOSITORY / "notebooks" / "04_geometries.py"
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, **changes, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("SYNTHETIC") == 4  # images92, and three people of fingers7t
+    assert "Warning" not in done.stderr

@@ -168,14 +168,15 @@ def glass_brain(
     image : Nifti1Image or path, shape (x, y, z)
         Must be in MNI space; for a subject's own space take `brain_slices`.
     """
+    import nibabel
     from nilearn import plotting
 
-    values, _ = volume_of(image)
+    values, affine = volume_of(image)
     cmap, low, high = colour_range(values, limits)
     figure = new_figure(8.2, 2.9, title)
     figure.set_layout_engine("none")
     display = plotting.plot_glass_brain(
-        image,
+        nibabel.Nifti1Image(np.nan_to_num(values), affine),  # what has no value is not drawn
         figure=figure,
         cmap=cmap,
         vmin=low,
