@@ -24,6 +24,8 @@ __all__ = [
     "to_numpy",
 ]
 
+_COMPLEX = "take magnitudes, or real and imaginary parts as features of their own"
+
 
 def namespace(*arrays: Any) -> Any:
     """``torch`` when one of the arrays is a tensor, else ``numpy``. Never imports torch."""
@@ -35,12 +37,16 @@ def as_floats(x: Any) -> Any:
     """An array or tensor of float32 or float64: both stay, half precision becomes float32 and all else float64."""
     xp = namespace(x)
     if xp is not np:
+        if x.is_complex():
+            raise DataError("a tensor is complex", expected="real numbers", found=x.dtype, fix=_COMPLEX)
         if x.dtype in (xp.float32, xp.float64):
             return x.detach()
         return x.detach().to(xp.float32 if x.dtype in (xp.float16, xp.bfloat16) else xp.float64)
     array = np.asarray(x)
     if array.dtype in (np.float32, np.float64):
         return array
+    if np.iscomplexobj(array):
+        raise DataError("an array is complex", expected="real numbers", found=array.dtype, fix=_COMPLEX)
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:
@@ -49,7 +55,7 @@ def as_floats(x: Any) -> Any:
 
 def as_doubles(x: Any) -> Any:
     """A tensor as floats of its own precision, anything else as an array of float64."""
-    return np.asarray(x, dtype=np.float64) if namespace(x) is np else as_floats(x)
+    return as_floats(x).astype(np.float64, copy=False) if namespace(x) is np else as_floats(x)
 
 
 def on_device(x: np.ndarray, like: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brainalign.analysis.rsa.backend import as_floats, as_like, namespace, ranks
+from brainalign.analysis.rsa.backend import as_doubles, as_floats, as_like, namespace, ranks
 from brainalign.analysis.rsa.bures import bures
 from brainalign.analysis.rsa.kendall import kendall
 from brainalign.analysis.rsa.whitened import whitened_inner
@@ -103,7 +103,7 @@ def matching_rdms(d: Any, model_rdms: Any) -> tuple[Any, Any]:
     """Both sides as floats of one kind, with the same number of pairs."""
     xp = namespace(d, model_rdms)
     if xp is np:
-        data, models = np.asarray(d, dtype=np.float64), np.asarray(model_rdms, dtype=np.float64)
+        data, models = as_doubles(d), as_doubles(model_rdms)
     else:
         tensor = as_floats(d if namespace(d) is xp else model_rdms)
         data, models = as_like(d, tensor), as_like(model_rdms, tensor)
