@@ -18,6 +18,7 @@ from brainalign.errors import DataError
 from brainalign.experiment import run_experiment
 from brainalign.scoring.score import Score
 
+_SOURCES = "public recordings and, in experiments named `simulated_...`, from a simulated brain"
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -57,6 +58,9 @@ SHOWN = {
         "pictures/linear-layout/top-1 of layout": "the same, found among 50 by the predicted latents",
         "pictures/linear-layout/nearest training picture/pixels two-way": "control: the nearest training picture",
         "pictures/linear-layout/shuffled brain/pixels two-way": "control: a shuffled brain",
+        "pictures/mindeye2/EfficientNet-lite (offline)": "which of two for EfficientNet-lite, MindEye2 and diffusion",
+        "pictures/mindeye2/nearest training picture/EfficientNet-lite (offline)": "control: nearest training picture",
+        "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
 }
@@ -104,7 +108,8 @@ def _row(name: str, told: str, score: Score, date: str) -> str:
 
 def _caption() -> str:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
-    return f"Made by `python scripts/measure.py` on {datetime.now(UTC):%Y-%m-%d} ({machine}) from public recordings."
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    return f"Made by `python scripts/measure.py` on {date} ({machine}) from {_SOURCES}."
 
 
 if __name__ == "__main__":
