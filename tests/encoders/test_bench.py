@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_every_case_beside_its_peers(tmp_path):
     script = REPOSITORY / "scripts" / "bench" / "bench_linear_encoder.py"
     command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "rows.json")]

@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_pooling_beside_the_plain_scatter(tmp_path):
     script = REPOSITORY / "scripts" / "bench" / "bench_brain_it.py"
     command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "rows.json")]

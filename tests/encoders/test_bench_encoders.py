@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_the_trainer_beside_a_bare_loop(tmp_path):
     script = REPOSITORY / "scripts" / "bench" / "bench_encoders.py"
     command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "rows.json"), "--case", "mindeye2"]

@@ -128,6 +128,7 @@ def test_no_subject_may_have_seen_what_is_scored(world):
         encoder.score(subjects[2][0], seen)
 
 
+@pytest.mark.slow
 def test_tokens_maps_and_several_spaces_at_once(world):
     seen, subjects, _ = world
     rng = np.random.default_rng(3)

@@ -138,6 +138,7 @@ def test_saved_and_loaded_with_all_its_subjects(two, tmp_path):
         load_encoder(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_several_targets_of_several_shapes():
     """Tokens, captions and maps at once; each is found again, in its own shape."""
     tokens = latents(200, 3, 4)

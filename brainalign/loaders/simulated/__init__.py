@@ -127,7 +127,12 @@ def load_simulated(
     driving: Any
     if models is not None:
         if layers is not None:
-            raise DataError("ROIs are driven by layers of one network or by several models", fix="leave one out")
+            raise DataError(
+                "ROIs are driven by layers of one network or by several models",
+                expected="layers or models",
+                found="both",
+                fix="leave one out",
+            )
         made = {one: extract(scenes, one) for one in dict.fromkeys(models.values())}
         driving = {roi: made[one] for roi, one in models.items()}
     elif layers is None:
