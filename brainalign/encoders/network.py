@@ -150,7 +150,7 @@ class NetworkEncoder(Encoder):
                 expected=f"a subject other than {list(self.provenances_)}",
                 fix="give the new subject its own name: trials.with_trials(subject='8')",
             )
-        check_same_latents(self.provenance_, self.target_shapes_, y, next(iter(samples.values())).provenance)
+        check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
         kept, held = made._divided(samples)
         made.scales_ |= {name: column_scales(one.responses[kept[name]]) for name, one in samples.items()}

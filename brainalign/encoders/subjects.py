@@ -29,6 +29,7 @@ class Samples:
     targets: dict[str, Any]
     stimulus: np.ndarray
     provenance: Provenance
+    trials: Any = None
 
 
 def several(X: Any) -> bool:
@@ -61,7 +62,7 @@ def split_subjects(X: Any) -> dict[str, Any]:
     return {name: X.select((subjects == name).to_numpy()) for name in sorted(subjects.unique())}
 
 
-def pair_samples(X: Any, y: Any, groups: Any = None) -> dict[str, Samples]:
+def pair_samples(X: Any, y: Any, groups: Any = None, *, flat: bool = True) -> dict[str, Samples]:
     """Join every subject's Trials with Latents by stimulus, or one array with arrays by row.
 
     Parameters
@@ -70,11 +71,13 @@ def pair_samples(X: Any, y: Any, groups: Any = None) -> dict[str, Samples]:
     y : Latents, array (n_samples, ...), or a dict of either
     groups : array (n_samples,), optional
         Which samples of a single subject show the same stimulus; known for Trials.
+    flat : bool
+        Targets as (n_samples, n_flat); in the shape of the latents otherwise.
 
     Returns
     -------
     dict of str to Samples
-        Targets are flat, (n_samples, n_flat), and read when asked for.
+        Targets are read when asked for.
 
     Raises
     ------
@@ -85,32 +88,28 @@ def pair_samples(X: Any, y: Any, groups: Any = None) -> dict[str, Samples]:
     by_id = all(is_trials(one) for one in named.values()) and targets and all(map(is_latents, targets.values()))
     if not by_id:
         responses, arrays, groups, provenance = pair(X, y, groups)  # refuses one with ids and one without
-        flat = {name: _flat(values, len(responses)) for name, values in arrays.items()}
+        made = {name: _numbers(values, len(responses), flat) for name, values in arrays.items()}
         labels = np.arange(len(responses)) if groups is None else np.asarray(groups)
-        return {ALONE: Samples(responses, flat, _numbered(labels, len(responses)), provenance)}
+        return {ALONE: Samples(responses, made, _numbered(labels, len(responses)), provenance)}
     if groups is not None and len(named) > 1:
         raise DataError("groups are for a single subject", found=f"{len(named)} subjects", fix="leave groups out")
     shown = sorted({one for trials in named.values() for one in trials.stimulus_ids})
     number = {one: row for row, one in enumerate(shown)}
-    made = {}
+    paired = {}
     for name, trials in named.items():
         ids = trials.stimulus_ids
-        rows = {target: Rows(one.values.reshape(len(one), -1), _places(one, ids)) for target, one in targets.items()}
+        rows = {
+            target: Rows(one.values.reshape(len(one), -1) if flat else one.values, one.rows(ids))
+            for target, one in targets.items()
+        }
         stimulus = np.array([number[one] for one in ids])
         if groups is not None:
             stimulus = _numbered(np.asarray(groups), len(ids))
         responses = trials.matrix()
         if len(named) > 1:  # a single one is checked by scikit-learn's rules
             responses = as_matrix(responses, name=f"X of subject '{name}'", min_rows=2)
-        made[name] = Samples(responses, rows, stimulus, Provenance.of(trials, targets))
-    return made
-
-
-def _places(latents: Any, ids: np.ndarray) -> np.ndarray:
-    place = {name: row for row, name in enumerate(latents.ids)}
-    if missing := [one for one in dict.fromkeys(map(str, ids)) if one not in place]:
-        latents.at(missing)  # says which
-    return np.array([place[str(one)] for one in ids])
+        paired[name] = Samples(responses, rows, stimulus, Provenance.of(trials, targets), trials)
+    return paired
 
 
 def _numbered(labels: np.ndarray, n_samples: int) -> np.ndarray:
@@ -119,13 +118,16 @@ def _numbered(labels: np.ndarray, n_samples: int) -> np.ndarray:
     return np.unique(labels.astype(str), return_inverse=True)[1]
 
 
-def _flat(values: Any, n_samples: int) -> np.ndarray:
+def _numbers(values: Any, n_samples: int, flat: bool) -> np.ndarray:
+    """Targets as finite numbers with a row a sample."""
+    shape: tuple[int, ...] = (n_samples, -1)
     if values is not None:
         values = np.asarray(values)
+        shape = shape if flat else values.shape
         values = values.reshape(len(values), -1) if values.ndim > 2 else values
     made = as_targets(values, n_samples=n_samples)
     check_finite(made, name="Y")
-    return made
+    return made.reshape(shape)
 
 
 def centre_and_spread(rows: Any, name: str) -> tuple[np.ndarray, float]:
@@ -145,22 +147,13 @@ def centre_and_spread(rows: Any, name: str) -> tuple[np.ndarray, float]:
     return mean, spread if spread > 1e-9 * float(np.abs(mean).max()) and spread > 0 else 1.0
 
 
-def check_same_latents(fitted: Provenance, shapes: Mapping[str, tuple[int, ...]], y: Any, new: Provenance) -> None:
+def check_same_latents(fitted: Provenance, shapes: Mapping[str, tuple[int, ...]], y: Any) -> None:
     """Raise `DataError` where latents have other names, shapes, spaces, models or weights than those fitted on."""
     targets = dict(y) if isinstance(y, Mapping) else {"latents": y}
     found = {name: tuple(one.shape[1:]) for name, one in targets.items()}
     if found != dict(shapes):
         raise DataError("other latents than those fitted on", expected=dict(shapes), found=found)
-    for name, space in fitted.spaces.items():
-        old, other = ({"space": one["space"], **one["meta"]} for one in (space, new.spaces[name]))
-        for key in ("space", "model", "weights_sha256", "layer"):
-            if old.get(key) != other.get(key):
-                raise DataError(
-                    f"latents '{name}' have another {key} than those fitted on",
-                    expected=old.get(key),
-                    found=other.get(key),
-                    fix="extract them with the model fitted on",
-                )
+    fitted.check_same_space(targets)
 
 
 def stacked(

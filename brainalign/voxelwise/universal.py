@@ -20,7 +20,7 @@ from brainalign.voxelwise.samples import as_targets, is_latents, is_trials
 from brainalign.voxelwise.spatial import Paired, TokenMaps
 from brainalign.voxelwise.universal_network import UniversalNetwork
 
-__all__ = ["UniversalEncoder", "latent_rows"]
+__all__ = ["UniversalEncoder"]
 
 DEFAULTS = {"n_epochs": 30, "batch_size": 32, "learning_rate": 3e-3, "schedule": "cosine", "weight_decay": 1e-3}
 TRANSFER = {"n_epochs": 100, "learning_rate": 1e-2}
@@ -245,7 +245,7 @@ def _pairs(X: Any, y: Any, grid: tuple[int, int] | None) -> dict[str, Paired]:
             )
         if is_trials(given):
             maps = _tokens(features.values, grid) if shared is None else shared
-            rows, responses = latent_rows(features, given.stimulus_ids), given.matrix()
+            rows, responses = features.rows(given.stimulus_ids), given.matrix()
         else:
             maps, responses = _tokens(features, grid), given
             rows = np.arange(len(maps))
@@ -255,18 +255,6 @@ def _pairs(X: Any, y: Any, grid: tuple[int, int] | None) -> dict[str, Paired]:
     if len({(one.maps.grid, one.maps.shape[2]) for one in made.values()}) > 1:
         raise DataError("subjects differ in grid or channels of their features", fix="extract the same layers for all")
     return made
-
-
-def latent_rows(latents: Any, ids: Any) -> np.ndarray:
-    """Row number of each id in Latents, none of which are read.
-
-    Raises
-    ------
-    DataError
-        Where an id has no latents.
-    """
-    numbers = type(latents)(np.arange(len(latents))[:, None], latents.ids, space=latents.space)
-    return numbers.at(ids)[:, 0]
 
 
 def _name(y: Any) -> str:

@@ -158,7 +158,7 @@ def test_another_brain_or_space_is_refused(world):
         encoder.predict(test.matrix(), subject="7")
     with pytest.raises(DataError, match="subject '1' was fitted on already"):
         encoder.transfer(subjects[1][0], seen)
-    with pytest.raises(DataError, match="another space"):
+    with pytest.raises(DataError, match="of another model or revision"):
         encoder.transfer(subjects[8][0], latents(space="other"))
     narrow = Latents(seen.values[:, :5], seen.ids, space="toy", meta={"model": "m"})
     with pytest.raises(DataError, match="other latents"):

@@ -99,7 +99,7 @@ def test_what_transfer_refuses(two):
     with pytest.raises(DataError, match="other latents than those fitted on"):
         encoder.transfer(newcomer, latents(200, 5))
     other = Latents(shown.values, shown.ids, space="another")
-    with pytest.raises(DataError, match="another space"):
+    with pytest.raises(DataError, match="of another model or revision"):
         encoder.transfer(newcomer, other)
     with pytest.raises(DataError, match="needs Trials"):
         encoder.transfer(newcomer.matrix(), shown)

@@ -17,15 +17,8 @@ from brainalign.encoders.base import Encoder
 from brainalign.encoders.brain_it import storage
 from brainalign.encoders.brain_it.fitting import TokenLoss, training_data
 from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
-from brainalign.encoders.brain_it.pairing import (
-    SubjectRows,
-    by_subject,
-    check_same_latents,
-    features_of,
-    is_mapping,
-    pair_subjects,
-)
 from brainalign.encoders.brain_it.targets import TokenTarget
+from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several, split_subjects
 from brainalign.errors import DataError, unknown
 from brainalign.learning import TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked
@@ -179,10 +172,10 @@ class BrainIT(Encoder):
             When something is not finite, does not pair, or is too little.
         """
         options, shape = self._check()
-        by_id = is_trials(X) or is_mapping(X)
+        by_id = is_trials(X) or several(X)
         if not by_id:
             X = as_features(self, X, reset=True)
-        subjects = pair_subjects(X, y, groups)
+        subjects = pair_samples(X, y, groups, flat=False)
         if by_id:
             as_features(self, next(iter(subjects.values())).responses, reset=True)
         if (n := sum(len(one.responses) for one in subjects.values())) < 2:
@@ -191,7 +184,7 @@ class BrainIT(Encoder):
         self.provenances_ = {name: one.provenance for name, one in subjects.items()}
         self.provenance_ = next(iter(self.provenances_.values()))
         self._learn_targets(subjects, y)
-        self.voxels_ = self._voxel_model().fit(*features_of(subjects, y, features))
+        self.voxels_ = self._voxel_model().fit(*_features_of(subjects, y, features))
         self.clusters_ = self._mixture().fit(np.concatenate(list(self.voxels_.embeddings_.values())))
         ends = np.cumsum([one.responses.shape[1] for one in subjects.values()])[:-1]
         labels = [torch.from_numpy(part) for part in np.split(self.clusters_.labels_, ends)]
@@ -226,18 +219,18 @@ class BrainIT(Encoder):
             When a subject is known already, or latents or features are of another space than those fitted on.
         """
         check_is_fitted(self, "network_")
-        if not is_mapping(X) and not is_trials(X):
+        if not several(X) and not is_trials(X):
             raise DataError("transfer needs Trials, which name their subject", found=type(X).__name__)
-        subjects = pair_subjects(X, y)
+        subjects = pair_samples(X, y, flat=False)
         if known := [name for name in subjects if name in self.provenances_]:
             raise DataError(
                 f"subject '{known[0]}' was fitted on already",
                 expected=f"a subject other than {list(self.provenances_)}",
                 fix="give the new subject its own name: trials.with_trials(subject='8')",
             )
-        check_same_latents(self.provenance_, self.target_shapes_, next(iter(subjects.values())))
+        check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
-        given = features_of(subjects, y, features)
+        given = _features_of(subjects, y, features)
         made.voxels_ = self.voxels_.with_subject(*given, training=self.transfer_training)
         made.network_.requires_grad_(False)
         fitted = np.concatenate([self.voxels_.embeddings_[name] for name in self.subjects_[: self._n_fitted]])
@@ -295,14 +288,14 @@ class BrainIT(Encoder):
         return TrainOptions.of(given, **TRAINING, split_on_oom=not self.contrast, seed=self.seed)
 
     def _train(
-        self, subjects: Mapping[str, SubjectRows], options: TrainOptions, folder: Any = None
+        self, subjects: Mapping[str, Samples], options: TrainOptions, folder: Any = None
     ) -> list[dict[str, Any]]:
         numbers = {name: number for number, name in enumerate(self.provenances_)}
         data = training_data(subjects, self.voxels_.scales_, numbers)
         loss = TokenLoss(self.targets_, contrast=self.contrast, n_tokens=self.n_tokens, n_voxels=self.n_voxels)
         return train(self.network_, loss, data, options, folder=folder).history
 
-    def _learn_targets(self, subjects: Mapping[str, SubjectRows], y: Any) -> None:
+    def _learn_targets(self, subjects: Mapping[str, Samples], y: Any) -> None:
         first = next(iter(subjects.values()))
         given = y if isinstance(y, Mapping) else {"latents": y}
         self.target_shapes_ = {name: tuple(values.shape[1:]) for name, values in first.targets.items()}
@@ -364,7 +357,7 @@ class BrainIT(Encoder):
         return super().score(X, y)
 
     def _known(self, trials: Any) -> tuple[str, Any]:
-        (subject, *others) = by_subject(trials)
+        (subject, *others) = split_subjects(trials)
         if others:
             raise DataError("predict one subject at a time", fix="trials.select(\"subject == '1'\")")
         if self.provenance_.units and subject not in self.provenances_:
@@ -424,3 +417,14 @@ class BrainIT(Encoder):
         sizes = {name: target.size for name, target in self.targets_.items()}
         self.network_ = BrainITNetwork(self._check()[1], sizes)
         storage.restore(self, state)
+
+
+def _features_of(subjects: Mapping[str, Samples], y: Any, features: Any) -> tuple[Any, Any]:
+    """What the universal encoder is fitted on: features (by default the first latents), and responses."""
+    first = next(iter(subjects.values()))
+    if first.trials is not None:
+        if features is None:
+            features = next(iter(y.values())) if isinstance(y, Mapping) else y
+        return features, {name: one.trials for name, one in subjects.items()}
+    features = np.asarray(next(iter(first.targets.values())) if features is None else features)
+    return features[:, None] if features.ndim == 1 else features, first.responses

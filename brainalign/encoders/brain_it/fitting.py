@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from brainalign.encoders.brain_it.network import BrainITNetwork
-from brainalign.encoders.brain_it.pairing import SubjectRows
 from brainalign.encoders.brain_it.targets import TokenTarget, as_tokens, token_contrast
+from brainalign.encoders.subjects import Samples
 from brainalign.learning.stacked import Scaled, Stacked
 
 __all__ = ["TokenLoss", "training_data"]
 
 
 def training_data(
-    subjects: Mapping[str, SubjectRows], scales: Mapping[str, Any], numbers: Mapping[str, int]
+    subjects: Mapping[str, Samples], scales: Mapping[str, Any], numbers: Mapping[str, int]
 ) -> dict[str, Any]:
     """Named arrays for the trainer: all subjects one below the other, responses in SD.
 
@@ -32,7 +32,7 @@ def training_data(
     return {
         "responses": responses,
         "subject": np.array([numbers[name] for name in subjects])[responses.part],
-        "picture": np.concatenate([one.pictures for one in subjects.values()]),
+        "picture": np.concatenate([one.stimulus for one in subjects.values()]),
         **{f"target/{name}": Stacked([one.targets[name] for one in subjects.values()]) for name in first.targets},
     }
 
