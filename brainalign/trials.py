@@ -236,6 +236,12 @@ class Trials:
         """A copy with columns of the trials table added or replaced; responses are shared."""
         return self._like(self.responses, self.trials.assign(**columns), self.units)
 
+    def with_responses(
+        self, responses: np.ndarray, units: pd.DataFrame | None = None, *, step: Mapping[str, Any] | None = None
+    ) -> Trials:
+        """A copy with other responses of the same trials and times, of other units where these are given."""
+        return self._like(responses, self.trials, self.units if units is None else units, step=step)
+
     def with_stimuli(self, stimuli: Stimuli) -> Trials:
         """A copy that knows the pictures; every `stimulus_id` must be among them."""
         stimuli.select(pd.unique(self.stimulus_ids))

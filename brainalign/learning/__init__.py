@@ -9,6 +9,7 @@ from brainalign.learning.options import TrainOptions
 
 _HOMES = {
     "Batch": "batches",
+    "NeuralClassifier": "classifier",
     "Rows": "batches",
     "TrainResult": "trainer",
     "WholeBatchLoss": "whole_batch",
@@ -16,7 +17,7 @@ _HOMES = {
     "train": "trainer",
 }
 
-__all__ = ["Batch", "Rows", "TrainOptions", "TrainResult", "WholeBatchLoss", "seeded", "train"]
+__all__ = ["Batch", "NeuralClassifier", "Rows", "TrainOptions", "TrainResult", "WholeBatchLoss", "seeded", "train"]
 
 
 def __getattr__(name: str) -> Any:
