@@ -6,16 +6,31 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "PIPELINES": "pipelines",
+    "TRCA": "ssvep",
     "AugmentedCovariance": "augmented",
     "AugmentedSVC": "search",
+    "CCAClassifier": "ssvep",
+    "CanonicalCorrelations": "ssvep",
+    "Covariances": "covariances",
+    "FgMDM": "classifiers",
+    "MDM": "classifiers",
+    "NarrowBands": "ssvep",
     "PseudoOnline": "pseudo_online",
+    "TangentSpace": "classifiers",
     "augmented_covariances": "augmented",
     "augmented_grid": "lagged",
+    "build_pipeline": "pipelines",
+    "canonical_correlations": "ssvep",
+    "distances_to": "geometry",
+    "from_tangent": "geometry",
     "information_transfer_rate": "metrics",
     "label_windows": "windows",
     "normalised_mcc": "metrics",
+    "pipeline_names": "pipelines",
     "riemannian_mean": "geometry",
     "tangent_vectors": "geometry",
+    "trial_covariances": "covariances",
 }
 
 __all__ = sorted(_HOMES)

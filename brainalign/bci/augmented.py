@@ -19,12 +19,14 @@ from brainalign.errors import DataError
 
 __all__ = [
     "AugmentedCovariance",
+    "ConditionedCovariances",
     "as_epochs",
     "augmented_covariances",
     "common_subspace",
     "conditioned",
     "embed",
     "refuse_flat",
+    "shrunk",
     "window_length",
 ]
 
@@ -121,7 +123,55 @@ def augmented_covariances(X: ArrayLike, order: int, lag: int) -> NDArray[np.floa
     return made
 
 
-class AugmentedCovariance(TransformerMixin, BaseEstimator):
+class ConditionedCovariances(TransformerMixin, BaseEstimator):
+    """Trials to covariance matrices that are fit for geometry; a subclass says which (`_covariances`)."""
+
+    retain: float | None
+    shrinkage: float
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn the common subspace, where one is asked for.
+
+        Raises
+        ------
+        DataError
+            When trials are not finite, too short or flat in a channel, or a parameter makes no sense.
+        """
+        self._fit_covariances(X)
+        return self
+
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
+        """`fit`, then `transform`, with the covariances computed once."""
+        return conditioned(self._fit_covariances(X), self.basis_, self.shrinkage)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Matrices (n_trials, n, n), n the number of (stacked) channels or what `retain` kept."""
+        check_is_fitted(self, "n_channels_")
+        X = as_epochs(X)
+        if X.shape[1] != self.n_channels_:
+            raise DataError("another number of channels than fitted on", expected=self.n_channels_, found=X.shape[1])
+        refuse_flat(X)
+        return conditioned(self._covariances(X), self.basis_, self.shrinkage)
+
+    def _fit_covariances(self, X: ArrayLike) -> NDArray[np.float64]:
+        if not 0 <= self.shrinkage < 1 or not (self.retain is None or 0 < self.retain <= 1):
+            raise DataError(
+                "a parameter is out of range",
+                expected="0 <= shrinkage < 1, and retain None or in (0, 1]",
+                found=f"shrinkage={self.shrinkage}, retain={self.retain}",
+            )
+        X = as_epochs(X)
+        refuse_flat(X)
+        covariances = self._covariances(X)
+        self.n_channels_ = X.shape[1]
+        self.basis_ = None if self.retain is None else common_subspace(covariances, self.retain)
+        return covariances
+
+    def _covariances(self, X: NDArray) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+
+class AugmentedCovariance(ConditionedCovariances):
     """Trials to augmented covariance matrices.
 
     With a high order and a small lag the matrices are almost singular (order 10 at lag 1 has a condition number
@@ -160,46 +210,8 @@ class AugmentedCovariance(TransformerMixin, BaseEstimator):
         self.retain = retain
         self.shrinkage = shrinkage
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn the common subspace, where one is asked for.
-
-        Raises
-        ------
-        DataError
-            When trials are not finite, too short or flat in a channel, or a parameter makes no sense.
-        """
-        self._fit_covariances(X)
-        return self
-
-    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
-        """`fit`, then `transform`, with the covariances computed once."""
-        return self._project(self._fit_covariances(X))
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Matrices (n_trials, n, n), n = order * n_channels or what `retain` kept."""
-        check_is_fitted(self, "n_channels_")
-        X = as_epochs(X)
-        if X.shape[1] != self.n_channels_:
-            raise DataError("another number of channels than fitted on", expected=self.n_channels_, found=X.shape[1])
-        refuse_flat(X)
-        return self._project(augmented_covariances(X, self.order, self.lag))
-
-    def _fit_covariances(self, X: ArrayLike) -> NDArray[np.float64]:
-        if not 0 <= self.shrinkage < 1 or not (self.retain is None or 0 < self.retain <= 1):
-            raise DataError(
-                "a parameter is out of range",
-                expected="0 <= shrinkage < 1, and retain None or in (0, 1]",
-                found=f"shrinkage={self.shrinkage}, retain={self.retain}",
-            )
-        X = as_epochs(X)
-        refuse_flat(X)
-        covariances = augmented_covariances(X, self.order, self.lag)
-        self.n_channels_ = X.shape[1]
-        self.basis_ = None if self.retain is None else common_subspace(covariances, self.retain)
-        return covariances
-
-    def _project(self, covariances: NDArray) -> NDArray[np.float64]:
-        return conditioned(covariances, self.basis_, self.shrinkage)
+    def _covariances(self, X: NDArray) -> NDArray[np.float64]:
+        return augmented_covariances(X, self.order, self.lag)
 
 
 def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -> NDArray[np.float64]:
@@ -207,12 +219,18 @@ def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -
     if basis is not None:
         covariances = basis.T @ covariances @ basis
     if shrinkage:
-        size = covariances.shape[-1]
-        ridge = np.trace(covariances, axis1=-2, axis2=-1) / size
-        covariances = (1 - shrinkage) * covariances
-        covariances[:, np.arange(size), np.arange(size)] += shrinkage * ridge[:, None]
+        covariances = shrunk(covariances, np.full(len(covariances), shrinkage))
     _refuse_singular(covariances)
     return covariances
+
+
+def shrunk(matrices: NDArray, share: NDArray) -> NDArray[np.float64]:
+    """Each matrix moved, by a share of its own, towards the multiple of the identity that has its trace."""
+    size = matrices.shape[-1]
+    level = np.trace(matrices, axis1=-2, axis2=-1) / size
+    made = (1 - share)[:, None, None] * matrices
+    made[:, np.arange(size), np.arange(size)] += (share * level)[:, None]
+    return made
 
 
 def common_subspace(covariances: NDArray, retain: float) -> NDArray[np.float64]:

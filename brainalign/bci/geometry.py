@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainalign.errors import DataError
 
-__all__ = ["riemannian_mean", "tangent_vectors"]
+__all__ = ["distances_to", "from_tangent", "riemannian_mean", "tangent_vectors"]
 
 _MAX_STEPS = 100
 
@@ -98,15 +98,60 @@ def tangent_vectors(covariances: ArrayLike, reference: ArrayLike) -> NDArray[np.
     return logs[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0))
 
 
+def from_tangent(vectors: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """Matrices of vectors in the tangent space at a reference; the inverse of `tangent_vectors`.
+
+    Parameters
+    ----------
+    vectors : array (n, d (d + 1) / 2)
+    reference : array (d, d)
+
+    Examples
+    --------
+    >>> from_tangent(np.array([[1.0, 0.0, 1.0]]), np.eye(2)).round(6)
+    array([[[2.718282, 0.      ],
+            [0.      , 2.718282]]])
+    """
+    given, reference = np.asarray(vectors, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    rows, columns = np.triu_indices(len(reference))
+    if given.ndim != 2 or given.shape[1] != len(rows):
+        raise DataError("vectors do not fit the reference", expected=f"(n, {len(rows)})", found=given.shape)
+    made = np.zeros((len(given), *reference.shape))
+    made[:, rows, columns] = given / np.where(rows == columns, 1.0, np.sqrt(2.0))
+    made[:, columns, rows] = made[:, rows, columns]
+    values, turns = np.linalg.eigh(made)
+    half = (_roots(reference)[0] @ turns) * np.exp(values / 2)[:, None, :]
+    return half @ half.swapaxes(-1, -2)
+
+
+def distances_to(covariances: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """Affine-invariant distance of each matrix (n, d, d) to a reference (d, d).
+
+    Examples
+    --------
+    >>> distances_to(np.e * np.eye(4)[None], np.eye(4)).round(6)
+    array([2.])
+    """
+    _, inverse_root = _roots(np.asarray(reference, dtype=np.float64))
+    values = np.linalg.eigvalsh(inverse_root @ _as_matrices(covariances) @ inverse_root)
+    _refuse_indefinite(values)
+    return np.sqrt(np.square(np.log(values)).sum(axis=1))
+
+
 def _logarithms(matrices: NDArray, point: NDArray) -> NDArray[np.float64]:
     _, inverse_root = _roots(point)
     values, vectors = np.linalg.eigh(inverse_root @ matrices @ inverse_root)
-    if values.min() <= 0:
+    _refuse_indefinite(values)
+    return (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(-1, -2)
+
+
+def _refuse_indefinite(values: NDArray) -> None:
+    """Raise where the smallest eigenvalue of a matrix, of (n, d) in ascending order, is not positive."""
+    if values[:, 0].min() <= 0:
         raise DataError(
-            f"{int((values.min(axis=1) <= 0).sum())} of {len(matrices)} matrices are not positive definite",
+            f"{int((values[:, 0] <= 0).sum())} of {len(values)} matrices are not positive definite",
             fix="retain=0.999 or shrinkage=0.01 in AugmentedCovariance; average-referenced data lack a rank",
         )
-    return (vectors * np.log(values)[:, None, :]) @ vectors.swapaxes(-1, -2)
 
 
 def _roots(point: NDArray) -> tuple[NDArray, NDArray]:
