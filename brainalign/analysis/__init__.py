@@ -1,7 +1,9 @@
-"""Analyses of aligned data: decoding, geometries (`rsa`), relative representations and concepts (`factorisation`)."""
+"""Analyses of aligned data: decoding, geometries (`rsa`), relative representations, concepts (`factorisation`), and
+what a voxel likes, in words (`captions`)."""
 
-from brainalign.analysis import factorisation, relative, rsa
+from brainalign.analysis import captions, factorisation, relative, rsa
 from brainalign.analysis.ablation import AblationResult, ablate, retrain_without, silence
+from brainalign.analysis.captions import caption
 from brainalign.analysis.decoding import (
     DecodingResult,
     ImageryResult,
@@ -18,6 +20,8 @@ __all__ = [
     "ImageryResult",
     "TimeDecodingResult",
     "ablate",
+    "caption",
+    "captions",
     "decode",
     "decode_imagery",
     "decode_over_time",

@@ -17,7 +17,7 @@ from brainalign.spaces import SensorSpace
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
-__all__ = ["Design", "Truth", "load_simulated", "simulate_subject"]
+__all__ = ["Design", "Truth", "load_simulated", "preferred_directions", "simulate_subject"]
 
 MODALITIES = ("fmri", "eeg", "seeg")
 
@@ -96,6 +96,7 @@ def load_simulated(
     model: str = "offline:conse",
     layers: Mapping[str, str] | None = None,
     models: Mapping[str, str] | None = None,
+    prefers: Mapping[str, str] | None = None,
     modality: str = "fmri",
     seed: int = 0,
     **options: Any,
@@ -117,6 +118,8 @@ def load_simulated(
         Drive each ROI by the spatial mean of another layer of the network, ``{"V1": "blocks.0", "FFA": "blocks.6"}``.
     models : mapping of ROI to model, optional
         Drive each ROI by another network instead, ``{"V1": "pixels:16", "FFA": "offline:conse"}``.
+    prefers : mapping of ROI to query, optional
+        Make ROIs selective: ``{"FFA": "category == 'face'"}`` (see `preferred_directions`).
     modality, seed, **options
         See `simulate_subject`.
     """
@@ -140,7 +143,43 @@ def load_simulated(
     else:
         by_layer = extract(scenes, model, layers=sorted(set(layers.values())), pool="mean")
         driving = {roi: by_layer[layer] for roi, layer in layers.items()}
+    if prefers is not None:
+        options["directions"] = preferred_directions(driving, scenes, prefers) | dict(options.get("directions", {}))
     return simulate_subject(driving, modality=modality, seed=seed, stimuli=scenes, **options)
+
+
+def preferred_directions(latents: Any, stimuli: Stimuli, prefers: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The latent direction in which some stimuli differ from all others: what makes a ROI selective for them.
+
+    Parameters
+    ----------
+    latents : Latents or mapping of ROI to Latents
+    stimuli : Stimuli
+        With a table.
+    prefers : mapping of ROI to query
+        On that table: ``{"FFA": "category == 'face'", "OFA": "category == 'face' and size == 'large'"}``.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_features,)
+        Mean of the stimuli preferred less mean of the others, for the ``directions`` of `simulate_subject`.
+
+    Raises
+    ------
+    DataError
+        When a query selects nothing or everything, or a ROI has no latents.
+    """
+    directions = {}
+    for roi, query in prefers.items():
+        if isinstance(latents, Mapping) and roi not in latents:
+            raise unknown("ROI", roi, latents, fix="name ROIs that have latents")
+        rows = latents[roi] if isinstance(latents, Mapping) else latents
+        chosen = stimuli.select(query).ids
+        others = [one for one in stimuli.ids if one not in set(chosen)]
+        if not others:
+            raise DataError(f"'{roi}' prefers every stimulus", expected="some of them", found=query)
+        directions[roi] = rows.select(chosen).flat().mean(0) - rows.select(others).flat().mean(0)
+    return directions
 
 
 def _check_names(given: Mapping[str, Any], sizes: Mapping[str, int], what: str) -> None:
