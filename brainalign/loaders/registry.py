@@ -12,13 +12,14 @@ from typing import Any
 from brainalign.errors import DataError, closest
 from brainalign.specs import DatasetSpec
 
-__all__ = ["data_root", "load"]
+__all__ = ["data_root", "load", "spec_folder"]
 
 # Kind of loader in the spec -> function(spec, root, *, subject, **options).
 _LOADERS = {
     "bold5000": "datasets.bold5000:load_bold5000",
     "digits69": "datasets.digits69:load_digits69",
     "du_in": "datasets.du_in:load_du_in",
+    "eegmmidb": "datasets.bci_runs:load_eegmmidb",
     "ephys": "datasets.recording:load_recording",
     "ephys_bids": "datasets.recording:load_bids_recording",
     "fingers7t": "datasets.fingers7t:load_fingers7t",
@@ -32,6 +33,7 @@ _LOADERS = {
     "podcast_ecog": "datasets.podcast_ecog:load_podcast_ecog",
     "simulated": "simulated:load_simulated",
     "spikes_reaching": "datasets.spikes_reaching:load_spikes_reaching",
+    "ssvep_exo": "datasets.bci_runs:load_ssvep_exo",
     "things_eeg2": "datasets.things_eeg2:load_things_eeg2",
     "things_fmri": "datasets.things_fmri:load_things_fmri",
     "things_meg": "datasets.things_meg:load_things_meg",
@@ -92,11 +94,16 @@ def load(
 
 
 def _folder(spec: DatasetSpec, root: str | os.PathLike[str] | None) -> Path | None:
+    if root is None and spec.loader in _NEED_NO_FOLDER and not (data_root() / spec.id).is_dir():
+        return None
+    return spec_folder(spec, root)
+
+
+def spec_folder(spec: DatasetSpec, root: str | os.PathLike[str] | None) -> Path:
+    """The folder of a data set: the one given, else that of its name under `data_root`; refused where absent."""
     folder = Path(root).expanduser() if root is not None else data_root() / spec.id
     if folder.is_dir():
         return folder
-    if root is None and spec.loader in _NEED_NO_FOLDER:
-        return None
     raise DataError(
         f"no folder with '{spec.id}' here",
         path=folder,

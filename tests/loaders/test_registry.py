@@ -98,3 +98,14 @@ def test_every_tree_loads_with_the_defaults(name, tmp_path):
 def test_real_recordings_load_with_the_defaults(name, n_trials, n_units):
     trials = load(name, root=real_data(name))
     assert trials.shape[:2] == (n_trials, n_units) and np.isfinite(trials.responses).all()
+
+
+def test_bci_runs_load_as_trials_of_named_classes() -> None:
+    trials = load("eegmmidb_s001", root=real_data("eegmmidb_s001"), tmin=0.5, tmax=1.5)
+    counts = trials.trials.groupby("run")["label"].agg(lambda labels: "/".join(sorted(set(labels))))
+    assert counts.to_dict() == dict.fromkeys((4, 8, 12), "left_hand/right_hand") | dict.fromkeys(
+        (6, 10, 14), "feet/hands"
+    )
+    assert trials.shape == (90, 64, 161) and {"C3", "Fp1", "Iz", "T10"} <= set(trials.units["name"])
+    trials = load("ssvep_exo", root=real_data("ssvep_exo"), subject=3)
+    assert trials.trials.groupby(["session", "label"]).size().eq(8).all() and trials.shape == (64, 8, 1025)

@@ -16,7 +16,7 @@ from brainalign.loaders.recordings import check_recording_file
 from brainalign.specs.safe import resolve_inside
 from brainalign.trials import Trials
 
-__all__ = ["load_bids_ephys"]
+__all__ = ["bids_events", "find_bids_recordings", "load_bids_ephys", "open_bids_recording"]
 
 _DATATYPES = ("eeg", "meg", "ieeg")
 _EXTENSIONS = (".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds", ".nwb", ".con", ".sqd", ".mef", ".snirf")
@@ -61,14 +61,14 @@ def load_bids_ephys(
     events = options.pop("events", None)
     chosen = EphysOptions.of(options)
     entities = {"subject": subject, "task": task, "session": session, "run": run, "datatype": datatype}
-    found = _matching(root, {name: str(value) for name, value in entities.items() if value is not None})
-    sources = [events or _sidecar(root, path, "events", ".tsv", needed=True) for path in found]
+    found = find_bids_recordings(root, {name: str(value) for name, value in entities.items() if value is not None})
+    sources = [events or bids_events(root, path) for path in found]
     if chosen.regions is None:
         chosen = _with_regions(root, found[0], chosen)
-    return load_recordings((_open(root, path) for path in found), sources, window=window, options=chosen)
+    return load_recordings((open_bids_recording(root, path) for path in found), sources, window=window, options=chosen)
 
 
-def _matching(root: Path, wanted: dict[str, str]) -> list[Any]:
+def find_bids_recordings(root: Path, wanted: dict[str, str]) -> list[Any]:
     """The recordings that match, one task and data type, in order of session and run."""
     from mne_bids import find_matching_paths
 
@@ -103,7 +103,13 @@ def _matching(root: Path, wanted: dict[str, str]) -> list[Any]:
     return sorted(paths, key=lambda path: (path.session or "", (path.run or "").zfill(8), path.basename))
 
 
-def _open(root: Path, bids_path: Any) -> Recording:
+def bids_events(root: Path, bids_path: Any) -> Path | None:
+    """The events.tsv of a recording, by BIDS' rules of inheritance."""
+    return _sidecar(root, bids_path, "events", ".tsv", needed=True)
+
+
+def open_bids_recording(root: Path, bids_path: Any) -> Recording:
+    """Open a recording of a BIDS folder and hold it against its sidecars."""
     import mne_bids
 
     path = Path(bids_path.fpath)

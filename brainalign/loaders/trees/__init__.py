@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, SpecError
-from brainalign.loaders.trees import ephys, fmri, spikes
+from brainalign.loaders.trees import bci, ephys, fmri, spikes
 from brainalign.loaders.trees.planting import Planting
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import FactValue, Name
@@ -31,8 +31,10 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "moabb": ephys.plant_bci_iv_2a,
     "podcast_ecog": ephys.plant_podcast_ecog,
     "du_in": ephys.plant_du_in,
+    "eegmmidb": bci.plant_eegmmidb,
     "ephys": ephys.plant_meg_sample,
     "ephys_bids": ephys.plant_ieeg_bids,
+    "ssvep_exo": bci.plant_ssvep_exo,
     "spikes_reaching": spikes.plant_spikes_reaching,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,29 +102,47 @@ def write_fif(path: Path, content: Any) -> None:
 
 
 def write_edf(path: Path, content: dict[str, Any]) -> None:
-    """Plain EDF with one-second records.
+    """EDF with one-second records; EDF+ where there are events.
 
     Parameters
     ----------
     path : Path
     content : dict
         ``data`` (n_channels, n_samples) in microvolts, ``ch_names``, ``sfreq`` (an integer rate; a part of a last
-        second is dropped).
+        second is dropped); ``events`` (onset and duration in seconds, text), at most two a second, if any.
     """
-    data, names, rate = content["data"], content["ch_names"], int(content["sfreq"])
-    n_channels, n_records = len(names), data.shape[1] // rate
-    limit = float(np.ceil(np.abs(data).max() + 1))
-    head = ["0".ljust(8), "X".ljust(80), "X".ljust(80), "01.01.00", "00.00.00", str(256 * (n_channels + 1)).ljust(8)]
-    head += ["".ljust(44), str(n_records).ljust(8), "1".ljust(8), str(n_channels).ljust(4)]
+    data, rate, events = content["data"], int(content["sfreq"]), content.get("events", ())
+    n_channels, n_records = len(data), data.shape[1] // rate
+    limit, plus = float(np.ceil(np.abs(data).max() + 1)), ["EDF Annotations"] if len(events) else []
+    names, n_signals = [*content["ch_names"], *plus], n_channels + len(plus)
+    head = ["0".ljust(8), "X".ljust(80), "X".ljust(80), "01.01.00", "00.00.00", str(256 * (n_signals + 1)).ljust(8)]
+    head += [
+        "EDF+C".ljust(44) if plus else "".ljust(44),
+        str(n_records).ljust(8),
+        "1".ljust(8),
+        str(n_signals).ljust(4),
+    ]
     columns = [
-        (names, 16), ([""] * n_channels, 80), (["uV"] * n_channels, 8), ([f"{-limit:g}"] * n_channels, 8),
-        ([f"{limit:g}"] * n_channels, 8), (["-32768"] * n_channels, 8), (["32767"] * n_channels, 8),
-        ([""] * n_channels, 80), ([str(rate)] * n_channels, 8), ([""] * n_channels, 32),
+        (names, 16), ([""] * n_signals, 80), (["uV"] * n_channels + [""] * len(plus), 8),
+        ([f"{-limit:g}"] * n_channels + ["-1"] * len(plus), 8), ([f"{limit:g}"] * n_channels + ["1"] * len(plus), 8),
+        (["-32768"] * n_signals, 8), (["32767"] * n_signals, 8), ([""] * n_signals, 80),
+        ([str(rate)] * n_channels + [str(_ANNOTATION_BYTES // 2)] * len(plus), 8), ([""] * n_signals, 32),
     ]  # fmt: skip
     head += [text.ljust(width) for texts, width in columns for text in texts]
     stored = np.rint((data + limit) * (65535 / (2 * limit)) - 32768).astype("<i2")
     records = stored[:, : n_records * rate].reshape(n_channels, n_records, rate).transpose(1, 0, 2)
-    path.write_bytes("".join(head).encode("ascii") + records.tobytes())
+    notes = [_annotations(second, events) if plus else b"" for second in range(n_records)]
+    body = b"".join(record.tobytes() + note for record, note in zip(records, notes, strict=True))
+    path.write_bytes("".join(head).encode("ascii") + body)
+
+
+_ANNOTATION_BYTES = 128
+
+
+def _annotations(second: int, events: Sequence[tuple[float, float, str]]) -> bytes:
+    """The annotation signal of one record: when it begins, and the events of that second (EDF+)."""
+    mine = [f"+{onset:g}\x15{duration:g}\x14{text}\x14\0" for onset, duration, text in events if int(onset) == second]
+    return "".join([f"+{second}\x14\x14\0", *mine]).encode().ljust(_ANNOTATION_BYTES, b"\0")
 
 
 def write_brainvision(path: Path, content: dict[str, Any]) -> None:
