@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from brainalign.errors import DataError
-from brainalign.latents.network import Network, hub_errors
+from brainalign.latents.network import Network, hub_errors, precision
 
 __all__ = ["Autoencoder", "load_vae"]
 
@@ -72,7 +72,7 @@ def load_vae(rest: str, *, device: str, image_size: int | None = None) -> Autoen
         if (folder / "vae" / "config.json").is_file() and not (folder / "config.json").is_file():
             source = str(folder / "vae")
         kind = _class_name(source, place)
-        module = getattr(diffusers, kind).from_pretrained(source, torch_dtype=torch.float32, **place)
+        module = getattr(diffusers, kind).from_pretrained(source, **precision(torch.float32), **place)
     default = module.config.get("sample_size") or 256
     size = image_size or int(default if isinstance(default, int) else default[0])
     return Autoencoder(name, module, image_size=size, device=device)

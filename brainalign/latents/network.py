@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from brainalign.errors import DataError
 
-__all__ = ["Network", "fill", "hub_errors", "load_weights", "to_numpy", "weights_sha256"]
+__all__ = ["Network", "fill", "hub_errors", "load_weights", "precision", "to_numpy", "weights_sha256"]
 
 
 class Network:
@@ -164,6 +164,13 @@ def hub_errors(name: str, *, local: str) -> Iterator[None]:
             expected="a known name whose weights are cached or can be downloaded, or local files",
             fix=f"without network, give local files: {local}",
         ) from error
+
+
+def precision(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """How the diffusers at hand is asked for a dtype: ``dtype=`` where it knows that, ``torch_dtype=`` before."""
+    from diffusers.utils import deprecation_utils
+
+    return {"dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype": dtype}
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ _FAMILIES = {
     "sentence": ("brainalign.latents.sentence", "sentence:HUB_ID or sentence:/folder"),
     "offline": ("brainalign.latents.offline", "offline:conse, offline:efficientnet_lite0 or offline:minilm"),
     "mini": ("brainalign.latents.mini", "mini or mini:vae"),
+    "maps": ("brainalign.latents.maps", "maps:torchvision:vgg16_bn or maps:mini"),
 }
 _DEFAULTS = {"mini": "image"}
 
@@ -44,6 +45,8 @@ def load_model(model: str, *, device: str = "auto", **options: Any) -> Network:
                         ``normalize``), ``efficientnet_lite0`` and ``minilm``
     ``mini``            the embedded CLIP for drawn scenes: unit embeddings of pictures and captions;
                         ``mini:vae``: latents of the embedded autoencoder
+    ``maps:``           maps of several depths as tokens, the layout branch of Brain-IT: ``maps:torchvision:vgg16_bn``,
+                        ``maps:mini``; option ``image_size``
     ==================  =================================================================================
 
     Parameters

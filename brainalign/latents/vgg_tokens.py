@@ -6,20 +6,19 @@ maps, and pixels of the coarser ones, channels repeated where there are fewer th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from brainalign.errors import DataError
-from brainalign.latents.base import Latents
 from brainalign.latents.hooks import activations
 
-__all__ = ["MapTokens", "VGGFeatures", "vgg_tokens"]
+__all__ = ["MapTokens", "VGGFeatures"]
 
 VGG16_LAYERS = ("features.3", "features.8", "features.15", "features.22", "features.29")
 """Last ReLU of each of the five blocks of torchvision's VGG16."""
@@ -84,8 +83,14 @@ class MapTokens:
     def vgg16(cls, image_size: int = 112) -> MapTokens:
         """The scheme of the paper: 2 × 2 patches, apart in the first map and overlapping in the second."""
         channels = (64, 128, 256, 512, 512)
-        shapes = tuple((n, image_size >> depth, image_size >> depth) for depth, n in enumerate(channels))
-        return cls(shapes, 512, (2, 2, 1, 1, 1), (2, 1, 1, 1, 1))
+        return cls.pyramid([(n, image_size >> depth, image_size >> depth) for depth, n in enumerate(channels)])
+
+    @classmethod
+    def pyramid(cls, shapes: Sequence[tuple[int, int, int]]) -> MapTokens:
+        """That scheme for any maps, fine to coarse, in the narrowest tokens that hold whole patches of each."""
+        kernels, strides = ((2, 2) + (1,) * len(shapes))[: len(shapes)], ((2,) + (1,) * len(shapes))[: len(shapes)]
+        width = math.lcm(*(shape[0] * kernel**2 for shape, kernel in zip(shapes, kernels, strict=True)))
+        return cls(tuple(shapes), width, kernels, strides)
 
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:
@@ -178,18 +183,13 @@ class VGGFeatures:
         std: Sequence[float] = (0.229, 0.224, 0.225),
         device: str = "cpu",
     ) -> None:
+        default = VGG16_LAYERS
         if isinstance(model, str):
             from brainalign.latents.registry import load_model
 
-            network = load_model(model, device=device)
-            self.name, self.module, self.weights = network.name, network.module, network.weights_sha256
             default = VGG16_BN_LAYERS if "vgg16_bn" in model else VGG16_LAYERS
-        else:
-            from brainalign.latents.network import weights_sha256
-
-            self.module = getattr(model, "module", model).eval().to(device)
-            self.name, self.weights = getattr(model, "name", type(model).__name__), weights_sha256(self.module)
-            default = VGG16_LAYERS
+            model = load_model(model, device=device)
+        self.module = getattr(model, "module", model).eval().to(device)
         self.module.requires_grad_(False)
         self.layers = tuple(layers or default)
         self.image_size, self.device = image_size, device
@@ -203,55 +203,3 @@ class VGGFeatures:
         batch = (images - self._mean) / self._std
         found = activations(self.module, batch, self.layers, gradients=True)
         return [found[layer] for layer in self.layers]
-
-    def meta(self) -> dict[str, Any]:
-        """What is recorded with tokens of these maps."""
-        return {
-            "model": self.name,
-            "weights_sha256": self.weights,
-            "layers": list(self.layers),
-            "image_size": self.image_size,
-        }
-
-
-def vgg_tokens(
-    stimuli: Any, features: VGGFeatures, scheme: MapTokens | None = None, *, batch_size: int = 32
-) -> Latents:
-    """Tokens of pictures: targets of the layout branch of `brainalign.encoders.BrainIT`.
-
-    Parameters
-    ----------
-    stimuli : Stimuli, or mapping of str to array (height, width, 3)
-    features : VGGFeatures
-    scheme : MapTokens, optional
-        That of the paper by default.
-    batch_size : int
-
-    Returns
-    -------
-    Latents (n_stimuli, n_tokens, width), float16
-        Its ``meta`` names the model, the layers and the number of tokens per scale.
-
-    Examples
-    --------
-    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU())
-    >>> features = VGGFeatures(network, ["1"], image_size=8)
-    >>> pictures = {"a": np.zeros((16, 16, 3), np.uint8), "b": np.full((16, 16, 3), 255, np.uint8)}
-    >>> vgg_tokens(pictures, features, MapTokens(((4, 8, 8),), 16, (2,), (2,))).shape
-    (2, 16, 16)
-    """
-    from torchvision.transforms.functional import to_tensor
-
-    scheme = scheme or MapTokens.vgg16(features.image_size)
-    ids = list(stimuli)
-    read = stimuli.__getitem__ if isinstance(stimuli, Mapping) else stimuli.array
-    made = np.empty((len(ids), scheme.n_tokens, scheme.width), dtype=np.float16)
-    size = (features.image_size, features.image_size)
-    for start in range(0, len(ids), batch_size):
-        some = [to_tensor(np.array(read(one)))[None] for one in ids[start : start + batch_size]]
-        resized = [functional.interpolate(one, size, mode="bilinear", antialias=True) for one in some]
-        with torch.inference_mode():
-            tokens = scheme.to_tokens(features(torch.cat(resized).to(features.device)))
-        made[start : start + len(some)] = tokens.cpu().numpy()
-    meta = {**features.meta(), "tokens_per_scale": list(scheme.sizes)}
-    return Latents(made, ids, space=f"{features.name}/tokens", meta=meta)

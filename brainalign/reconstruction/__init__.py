@@ -45,7 +45,7 @@ _HOMES = {
     "CONTROLS": "brainalign.reconstruction.pairs",
     "DeepImagePrior": "brainalign.reconstruction.inversion",
     "Evaluation": "brainalign.reconstruction.judging",
-    "Fusion": "brainalign.reconstruction.fusion",
+    "Fusion": "brainalign.reconstruction.generators",
     "JUDGES": "brainalign.reconstruction.judges",
     "ReconstructionTable": "brainalign.reconstruction.table",
     "brain_correlation": "brainalign.reconstruction.brain",

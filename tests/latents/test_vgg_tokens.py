@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from brainalign.errors import DataError
-from brainalign.latents.vgg_tokens import VGG16_LAYERS, MapTokens, VGGFeatures, vgg_tokens
+from brainalign.latents import extract, load_model
+from brainalign.latents.vgg_tokens import VGG16_LAYERS, MapTokens, VGGFeatures
 from brainalign.scenes import draw_scenes
 from tests.conftest import real_data
 
@@ -92,9 +93,9 @@ def test_features_have_gradients_and_are_those_of_a_forward_pass():
 
 def test_vgg16_tokens_of_pictures():
     weights = real_data("weights") / "vgg16_features_torchvision_names.safetensors"
-    features = VGGFeatures(f"torchvision:vgg16@{weights}", image_size=64)
-    scenes = draw_scenes(3, seed=0)
-    made = vgg_tokens(scenes, features, batch_size=2)
+    network = load_model(f"maps:torchvision:vgg16@{weights}", image_size=64, device="cpu")
+    features, scenes = network.features, draw_scenes(3, seed=0)
+    made = extract(scenes, network, batch_size=2, dtype="float16", cache=False)
     scheme = MapTokens.vgg16(64)
     assert made.shape == (3, scheme.n_tokens, 512) and made.values.dtype == np.float16
     assert made.meta["tokens_per_scale"] == list(scheme.sizes) and made.meta["layers"] == list(VGG16_LAYERS)

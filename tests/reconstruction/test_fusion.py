@@ -1,4 +1,4 @@
-"""Fusion through a real StableUnCLIP pipeline of random weights: the loop of diffusers itself is the oracle."""
+"""Layout and meaning joined: from true latents, against a loop of one's own, and from a simulated brain."""
 
 from __future__ import annotations
 
@@ -6,125 +6,122 @@ import numpy as np
 import pytest
 import torch
 
+import brainalign as ba
+from brainalign.encoders import BrainIT
 from brainalign.errors import DataError
-from brainalign.latents.base import Latents
-from brainalign.learning.randomness import seeded
-from brainalign.reconstruction.fusion import Fusion
+from brainalign.reconstruction import load_generator
+from brainalign.reconstruction.generators.inputs import picture_seed
 
-PROMPT = torch.zeros(1, 4, 16)
-WIDTH = 12
+INVERSION = {"n_steps": 25, "learning_rate": 2e-2, "average": 0.8, "channels": (16, 16, 16, 16)}
+QUICK = {"device": "cpu", "inversion": INVERSION, "start": 4, "n_steps": 10}
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    from diffusers import AutoencoderKL, DDPMScheduler, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    with seeded(0):
-        unet = UNet2DConditionModel(
-            sample_size=8,
-            layers_per_block=1,
-            block_out_channels=(16, 32),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=16,
-            attention_head_dim=8,
-            norm_num_groups=8,
-            class_embed_type="projection",
-            projection_class_embeddings_input_dim=2 * WIDTH,
-        )
-        vision = CLIPVisionConfig(
-            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4
-        )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            norm_num_groups=4,
-            latent_channels=4,
-        )
-    return StableUnCLIPImg2ImgPipeline(
-        feature_extractor=None,
-        image_encoder=CLIPVisionModelWithProjection(vision),
-        image_normalizer=StableUnCLIPImageNormalizer(WIDTH),
-        image_noising_scheduler=DDPMScheduler(),
-        tokenizer=None,
-        text_encoder=None,
-        unet=unet.eval(),
-        scheduler=DDPMScheduler(),
-        vae=vae.eval(),
-    )
+def world():
+    scenes = ba.draw_scenes(8, seed=5)
+    given = {"cache": False, "device": "cpu"}
+    meaning, layout = ba.extract(scenes, "mini", **given), ba.extract(scenes, "maps:mini", dtype="float16", **given)
+    return scenes, meaning, layout
 
 
-class Layouts:
-    """Stands for an inversion: tokens are pictures already."""
-
-    def invert(self, tokens):
-        return tokens.values
+def stack(pictures: ba.Stimuli, ids=None) -> np.ndarray:
+    return np.stack([pictures.array(one) for one in ids or pictures.ids]).astype(np.float32) / 255
 
 
-def inputs(n: int = 2):
-    rng = np.random.default_rng(0)
-    return rng.standard_normal((n, WIDTH)).astype(np.float32), rng.random((n, 16, 16, 3), dtype=np.float32)
+def alike(made: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Correlation of each picture with its own, less the mean over those of the others."""
+    both = np.corrcoef((made - made.mean(0)).reshape(len(made), -1), (true - true.mean(0)).reshape(len(true), -1))
+    own = both[: len(made), len(made) :]
+    return np.diag(own) - (own.sum(1) - np.diag(own)) / (len(own) - 1)
 
 
-def test_from_a_step_on_it_is_the_loop_of_ddim(pipeline):
+def test_it_is_inversion_then_the_loop_of_ddim_from_a_step_on(world):
     from diffusers import DDIMScheduler
 
-    embeddings, layouts = inputs(1)
-    n_steps, start, guidance = 6, 2, 3.0
-    made = Fusion(pipeline, Layouts(), start=start, n_steps=n_steps, guidance=guidance, prompt_embeds=PROMPT).fuse(
-        embeddings, layouts, seed=5
-    )
+    _, meaning, layout = world
+    ids = meaning.ids[:1]
+    fusion = load_generator("fusion:mini", **QUICK, contrast=0.8)
+    made = fusion.generate({"clip": meaning.select(ids), "layout": layout.select(ids)}, seed=5)
+    drawn = load_generator("inversion:mini", device="cpu", **INVERSION).generate(layout.select(ids), seed=5)
+    pipeline, guidance = fusion.diffusion.pipeline, fusion.diffusion.guidance
     ddim = DDIMScheduler.from_config(pipeline.scheduler.config)
-    ddim.set_timesteps(n_steps)
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(5).generate_state(1)[0]))
+    ddim.set_timesteps(10)
+    generator = torch.Generator().manual_seed(seed := picture_seed(5, ids[0], 0))
+    told = fusion.diffusion.condition({"clip": meaning.select(ids).values}, [seed])
     with torch.no_grad():
-        picture = torch.from_numpy(layouts).permute(0, 3, 1, 2) * 2 - 1
+        picture = torch.from_numpy(stack(drawn)).permute(0, 3, 1, 2) * 2 - 1
         x = pipeline.vae.encode(picture).latent_dist.mode() * pipeline.vae.config.scaling_factor
-        level = ddim.alphas_cumprod[ddim.timesteps[start]]
+        level = ddim.alphas_cumprod[ddim.timesteps[4]]
         x = level.sqrt() * x + (1 - level).sqrt() * torch.randn(x.shape, generator=generator)
-        given = pipeline.noise_image_embeddings(torch.from_numpy(embeddings), 0, generator=generator)
-        for t in ddim.timesteps[start:]:
-            free = pipeline.unet(x, t, PROMPT, class_labels=torch.zeros_like(given)).sample
-            told = pipeline.unet(x, t, PROMPT, class_labels=given).sample
-            x = ddim.step(free + guidance * (told - free), t, x).prev_sample
+        for t in ddim.timesteps[4:]:
+            led, free = (pipeline.unet(x, t, **one).sample for one in (told.led, told.free))
+            x = ddim.step(free + guidance * (led - free), t, x).prev_sample
         expected = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample
-    expected = (expected / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(made[0], expected, atol=1e-4)
+    expected = (expected / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    grey = (expected @ [0.299, 0.587, 0.114]).mean()
+    expected = np.clip(grey + 0.8 * (expected - grey), 0, 1)
+    # The layout passed through 8 bits on this side alone.
+    np.testing.assert_allclose(stack(made), expected, atol=0.02)
 
 
-def test_a_late_start_is_the_layout_and_an_early_one_is_not(pipeline):
-    embeddings, layouts = inputs()
-    options = {"n_steps": 6, "prompt_embeds": PROMPT}
-    kept = Fusion(pipeline, Layouts(), start=6, **options).fuse(embeddings, layouts)
-    with torch.no_grad():
-        sent = torch.from_numpy(layouts).permute(0, 3, 1, 2) * 2 - 1
-        rendered = pipeline.vae.decode(pipeline.vae.encode(sent).latent_dist.mode()).sample / 2 + 0.5
-    np.testing.assert_allclose(kept, rendered.clamp(0, 1).permute(0, 2, 3, 1).numpy(), atol=1e-4)
-    distances = [
-        np.abs(Fusion(pipeline, Layouts(), start=start, **options).fuse(embeddings, layouts) - kept).mean()
-        for start in (0, 5)
-    ]
-    assert distances[0] > distances[1] > 0
+def test_the_later_it_starts_the_more_is_left_of_the_layout(world):
+    scenes, meaning, layout = world
+    ids = meaning.ids[:2]
+    other = ba.Latents(meaning.values[4:6], ids, space="mini")  # a meaning of other pictures
+    true = stack(scenes, ids)
+    errors = []
+    for start in (0, 5, 9):
+        fusion = load_generator("fusion:mini", **(QUICK | {"start": start}))
+        errors.append(
+            float(np.abs(stack(fusion.generate({"clip": other, "layout": layout.select(ids)})) - true).mean())
+        )
+    assert errors[0] > errors[1] > errors[2]
 
 
-def test_pictures_by_id_whatever_the_order_of_the_layouts(pipeline):
-    embeddings, layouts = inputs()
-    scheduler = pipeline.scheduler
-    meaning = Latents(embeddings, ["a", "b"], space="semantic")
-    fusion = Fusion(pipeline, Layouts(), start=4, n_steps=6, prompt_embeds=PROMPT)
-    made = fusion.generate({"semantic": meaning, "layout": Latents(layouts[::-1], ["b", "a"], space="layout")}, seed=1)
-    expected = fusion.fuse(embeddings, layouts, seed=1)
-    for number, one in enumerate(made.ids):
-        assert np.abs(made.array(one) / 255 - expected[number]).max() < 0.003
-    assert pipeline.scheduler is scheduler
-    with pytest.raises(DataError, match="joins two latent spaces"):
-        fusion.generate({"semantic": meaning})
-    with pytest.raises(DataError, match="not those of the pipeline"):
-        fusion.fuse(embeddings[:, :5], layouts)
-    with pytest.raises(DataError, match="one picture a latent"):
-        fusion.generate({"semantic": meaning, "layout": meaning}, n=2)
+@pytest.mark.slow
+def test_a_layout_predicted_from_a_brain_and_its_meaning_become_the_picture_seen():
+    """Responses to predicted tokens of five maps, their inversion, and diffusion under predicted semantics."""
+    scenes = ba.draw_scenes(100, seed=5)
+    given = {"cache": False, "device": "cpu"}
+    meaning, layout = ba.extract(scenes, "mini", **given), ba.extract(scenes, "maps:mini", dtype="float16", **given)
+    driving = {"V1": ba.extract(scenes, "mini:vae", **given), "LOC": meaning}
+    trials, _ = ba.simulate_subject(
+        driving, n_repetitions=2, seed=1, rois={"V1": 150, "LOC": 100}, ceiling=(0.8, 0.95), n_dimensions=30
+    )
+    trials = trials.average("stimulus_id")
+    shown = np.isin(trials.stimulus_ids, scenes.ids[:88])
+    train, test = trials.select(trials=shown), trials.select(trials=~shown)
+    encoder = BrainIT(
+        8, 32, n_cross=1, embedding=16, n_tokens=32, voxel_training={"n_epochs": 20}, training={"n_epochs": 40}
+    ).fit(train, {"clip": meaning, "layout": layout}, features=meaning)
+    predicted = encoder.predict(test)
+    assert predicted["layout"].shape == (12, 565, 384) and predicted["layout"].space == "maps:mini"
+    fusion = load_generator("fusion:mini", **(QUICK | {"inversion": INVERSION | {"n_steps": 40}}))
+    order = np.roll(np.arange(12), 3)  # the brain of another picture
+    wrong = {name: ba.Latents(one.values[order], one.ids, space=one.space) for name, one in predicted.items()}
+    true = stack(scenes, predicted["clip"].ids)
+    found, other = (alike(stack(fusion.generate(one)), true) for one in (predicted, wrong))
+    assert found.mean() > 0.25 and (found > 0).mean() >= 0.8, found
+    assert abs(other.mean()) < 0.15, other
+
+
+def test_what_cannot_be_joined_is_refused(world):
+    _, meaning, layout = world
+    fusion = load_generator("fusion:mini", **QUICK)
+    with pytest.raises(DataError, match=r"needs latents(.|\n)*layout"):
+        fusion.generate({"clip": meaning})
+    with pytest.raises(DataError, match="another shape"):
+        fusion.generate({"clip": meaning, "layout": ba.Latents(layout.values[:, :9], layout.ids, space="maps:mini")})
+    with pytest.raises(DataError, match="another revision"):
+        meta = {**layout.meta, "weights_sha256": "0" * 64}
+        fusion.generate(
+            {"clip": meaning, "layout": ba.Latents(layout.values, layout.ids, space="maps:mini", meta=meta)}
+        )
     with pytest.raises(DataError, match="cannot start there"):
-        Fusion(pipeline, Layouts(), start=9, n_steps=6)
+        load_generator("fusion:mini", **(QUICK | {"start": 10}))
+    with pytest.raises(DataError, match="cannot join layout and meaning"):
+        load_generator("fusion:mini:vae", maps="mini", inversion=INVERSION, device="cpu")
+    with pytest.raises(DataError, match=r"cannot be made of these options(.|\n)*steps_"):
+        load_generator("inversion:mini", device="cpu", steps_=3)
+    with pytest.raises(DataError, match="no tokens of maps are known"):
+        load_generator("inversion:timm:resnet18", device="cpu")

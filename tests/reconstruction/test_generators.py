@@ -14,6 +14,7 @@ import brainalign as ba
 from brainalign.errors import DataError
 from brainalign.latents.mini import WEIGHTS
 from brainalign.reconstruction import Inversion, Retrieval, VaeDecoder, best_of, load_generator, scene_agreement
+from brainalign.reconstruction.generators.inputs import Accepted
 
 UNCLIP = WEIGHTS / "unclip"
 
@@ -303,7 +304,7 @@ def test_inversion_hands_over_layers_and_seeds() -> None:
             level = maps[0].mean() + 10 * maps[1].mean() + 1e-30 * self.seed
             return np.full((1, 4, 4, 3), level, np.float32)
 
-    inversion = Inversion(Prior(), {"low": "net/low", "high": None})
+    inversion = Inversion(Prior(), [Accepted("low", "net/low"), Accepted("high")])
     low = ba.Latents(np.full((2, 3, 3), 0.1), ["a", "b"], space="net/low")
     high = ba.Latents(np.array([[0.05], [0.02]]), ["a", "b"], space="net/high")
     found = inversion.generate({"low": low, "high": high})
@@ -319,7 +320,7 @@ def test_deep_image_prior_as_a_generator() -> None:
     conv = torch.nn.Conv2d(3, 8, 3, padding=1)
     target = conv(torch.rand(2, 3, 16, 16)).detach().numpy()
     prior = DeepImagePrior(lambda images: [conv(images)], 16, n_steps=3, channels=(8, 8))
-    inversion = Inversion(prior, {"conv": "toy/conv"})
+    inversion = Inversion(prior, [Accepted("conv", "toy/conv")])
     both = inversion.generate(ba.Latents(target, ["a", "b"], space="toy/conv"))
     alone = inversion.generate(ba.Latents(target[1:], ["b"], space="toy/conv"))
     np.testing.assert_array_equal(both.array("b"), alone.array("b"))

@@ -59,8 +59,8 @@ class BrainIT(Encoder):
     latent token attends to them. Another subject joins by `transfer`, which fits only the embeddings of its voxels.
 
     Latents may have any shape: a vector is one token, (n_tokens, d) are tokens, (c, h, w) are h × w tokens. Several
-    latent spaces have a branch each, trained together; predicted VGG tokens (`brainalign.latents.vgg_tokens`) give the
-    layout by `brainalign.reconstruction.DeepImagePrior`.
+    latent spaces have a branch each, trained together; predicted tokens of feature maps (the model ids ``maps:``)
+    give the layout, which `brainalign.reconstruction.Fusion` joins with the meaning.
 
     Parameters
     ----------

@@ -111,6 +111,20 @@ class Diffusion(Generator):
         scaled = z.to(vae.dtype) / vae.config.scaling_factor + shift
         return (vae.decode(scaled).sample / 2 + 0.5).clamp(0, 1)
 
+    def encode(self, pictures: np.ndarray) -> np.ndarray:
+        """The reverse of `decode`: ``"vae"`` latents, without noise, of pictures (n, height, width, 3) in [0, 1]."""
+        from diffusers.image_processor import VaeImageProcessor
+
+        vae = self.pipeline.vae
+        scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        _, height, width = self.latent_shape
+        processor = VaeImageProcessor(vae_scale_factor=scale)
+        given = processor.preprocess(np.asarray(pictures, dtype=np.float32), height=height * scale, width=width * scale)
+        with torch.no_grad():
+            mode = vae.encode(given.to(vae.device, vae.dtype)).latent_dist.mode()
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return ((mode - shift) * vae.config.scaling_factor).float().cpu().numpy()
+
     def _predict(self, x: Tensor, t: Any, condition: Condition, guidance: float) -> Tensor:
         led = self._network(x, t, condition.led)
         if guidance == 1 or not condition.free:
@@ -138,7 +152,7 @@ class Diffusion(Generator):
         told = self.condition({role: one for role, one in values.items() if role != "vae"}, seeds)
         scheduler = self.pipeline.scheduler
         scheduler.set_timesteps(self.steps, device=self.device)
-        first = self.steps - max(1, min(self.steps, int(self.steps * self.strength)))
+        first = self.steps - max(1, min(self.steps, int(self.steps * self.strength + 1e-6)))
         times = scheduler.timesteps[first * getattr(scheduler, "order", 1) :]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first * getattr(scheduler, "order", 1))

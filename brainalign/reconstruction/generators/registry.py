@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ def load_generator(name: str, *, device: str = "auto", memory: str | None = None
     ``img2img:``        VAE latents, by Stable Diffusion image to image
     ``vae:``            VAE latents, by the decoder alone; also ``mini:vae``
     ``retrieval``       latents of any space, by the nearest picture; options ``bank``, ``latents``
+    ``inversion:``      tokens of feature maps, by a deep image prior: ``inversion:torchvision:vgg16_bn``,
+                        ``inversion:mini``; options of `brainalign.reconstruction.DeepImagePrior`
+    ``fusion:``         image embeddings and such tokens at once (`brainalign.reconstruction.Fusion`): ``fusion:mini``,
+                        ``fusion:unclip:...``; options ``maps``, ``inversion``, ``start``, ``n_steps``, ``contrast``,
+                        ``polish`` and those of the diffusion model
     ==================  =================================================================================
 
     Parameters
@@ -83,9 +88,13 @@ def load_generator(name: str, *, device: str = "auto", memory: str | None = None
         from brainalign.reconstruction.generators.simple import VaeDecoder
 
         return _built(VaeDecoder, {"model": name, "device": device, **options}, name=name)
+    if family == "inversion":
+        return _inversion(name, rest, device, options)
+    if family == "fusion":
+        return _fusion(name, rest, device, memory, options)
     if family not in ("mini", *_KINDS) or (family == "mini") != (not rest):
         raise unknown("generator", name, ["mini", *(f"{kind}:HUB_ID or {kind}:/folder" for kind in _KINDS),
-                                          "vae:...", "mini:vae", "retrieval"])  # fmt: skip
+                                          "vae:...", "mini:vae", "retrieval", "inversion:MAPS", "fusion:..."])  # fmt: skip
     return _diffusion(name, family, rest, resolve_device(device), memory, options)
 
 
@@ -94,6 +103,40 @@ def _built(kind: Callable[..., Generator], options: dict[str, Any], *, name: str
         return kind(**options)
     except TypeError as error:
         raise DataError(f"'{name}' cannot be made of these options: {error}", found=sorted(options)) from error
+
+
+def _inversion(name: str, maps: str, device: str, options: Mapping[str, Any]) -> Generator:
+    """`DeepImagePrior` on the maps of a model id, ``maps:`` taken for granted."""
+    from brainalign.latents.registry import load_model
+    from brainalign.reconstruction.generators.simple import Inversion
+    from brainalign.reconstruction.inversion import DeepImagePrior
+
+    given = {"relative": True, **options}
+    size = {"image_size": given.pop("image_size")} if "image_size" in given else {}
+    network: Any = load_model(f"maps:{maps.removeprefix('maps:')}", device=device, **size)
+    try:
+        prior = DeepImagePrior(
+            network.features, network.features.image_size, scheme=network.scheme, device=device, **given
+        )
+    except TypeError as error:
+        raise DataError(f"'{name}' cannot be made of these options: {error}", found=sorted(options)) from error
+    shape = (network.scheme.n_tokens, network.scheme.width)
+    accepted = Accepted("layout", network.space, shape, weights_sha256=lambda: network.weights_sha256)
+    return Inversion(prior, [accepted])
+
+
+def _fusion(name: str, rest: str, device: str, memory: str | None, options: dict[str, Any]) -> Generator:
+    from brainalign.reconstruction.generators.fusion import Fusion
+
+    given = dict(options)
+    own = {key: given.pop(key) for key in ("start", "n_steps", "contrast") if key in given}
+    maps = given.pop("maps", "mini" if rest == "mini" else "torchvision:vgg16_bn")
+    inversion = _inversion(name, maps, device, given.pop("inversion", {}))
+    polish = given.pop("polish", None)
+    if isinstance(polish, Mapping):
+        polish = load_generator(device=device, memory=memory, **polish)
+    diffusion: Any = load_generator(rest, device=device, memory=memory, **given)
+    return _built(lambda **more: Fusion(diffusion, inversion, polish=polish, **more), own, name=name)  # type: ignore[arg-type]
 
 
 _KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -136,7 +179,7 @@ def _load_pipeline(name: str, kind: str, source: str, device: str, memory: str |
     import diffusers
     import torch
 
-    from brainalign.latents.network import hub_errors
+    from brainalign.latents.network import hub_errors, precision
     from brainalign.latents.sentence import _no_bars
 
     folder = Path(source).expanduser()
@@ -148,7 +191,7 @@ def _load_pipeline(name: str, kind: str, source: str, device: str, memory: str |
         with _no_bars(), hub_errors(name, local=form):
             return getattr(diffusers, kind).from_pretrained(
                 str(folder) if folder.is_dir() else source,
-                torch_dtype=getattr(torch, half),
+                **precision(getattr(torch, half)),
                 local_files_only=folder.is_dir(),
                 use_safetensors=True,
                 **({"safety_checker": None} if _has_checker(folder) else {}),

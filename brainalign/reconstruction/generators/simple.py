@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -90,24 +90,25 @@ class Inversion(Generator):
     Parameters
     ----------
     prior : object
-        With ``invert(maps)``, a list of one array (n, ...) a layer to pictures (n, height, width, 3) in [0, 1], and an
-        attribute ``seed``: a deep image prior.
-    accepts : mapping of str to str or None
-        The layers in the order of the prior, and the space of each (None: any).
+        With ``invert(maps)``, a list of one array (n, ...) a layer (or tokens, where it has a ``scheme``) to pictures
+        (n, height, width, 3) in [0, 1], and an attribute ``seed``: a deep image prior.
+    accepts : sequence of Accepted
+        The layers in the order of the prior, or the tokens alone.
     """
 
     batch_size = 1
 
-    def __init__(self, prior: Any, accepts: Mapping[str, str | None]) -> None:
+    def __init__(self, prior: Any, accepts: Sequence[Accepted]) -> None:
         self.prior, self.name = prior, "inversion of features"
-        self.accepts = tuple(Accepted(layer, space=space) for layer, space in accepts.items())
+        self.accepts = tuple(accepts)
 
     def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
         pictures = []
         for row, seed in enumerate(seeds):
             prior = copy(self.prior)
             prior.seed = seed
-            pictures.append(prior.invert([values[one.role][row : row + 1] for one in self.accepts])[0])
+            maps = [values[one.role][row : row + 1] for one in self.accepts]
+            pictures.append(prior.invert(maps[0] if getattr(prior, "scheme", None) is not None else maps)[0])
         return np.stack([np.asarray(one) for one in pictures])
 
 
