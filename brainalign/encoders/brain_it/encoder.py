@@ -17,7 +17,7 @@ from brainalign.encoders.base import Encoder
 from brainalign.encoders.brain_it import storage
 from brainalign.encoders.brain_it.fitting import TokenLoss, training_data
 from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
-from brainalign.encoders.brain_it.targets import TokenTarget
+from brainalign.encoders.brain_it.targets import TokenTarget, coarsest_scale
 from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several, split_subjects
 from brainalign.errors import DataError, unknown
 from brainalign.learning import TrainOptions, seeded, train
@@ -162,7 +162,7 @@ class BrainIT(Encoder):
             Of an array: samples of one group show the same picture, and are not contrasted with each other.
         features : Latents or array, optional
             What the universal encoder predicts responses from, such as patch tokens of several layers; the first
-            latent space by default.
+            latent space by default, of several scales the coarsest.
         folder : path-like, optional
             For the checkpoints of the transformer; a killed fit resumes from there.
 
@@ -421,6 +421,7 @@ class BrainIT(Encoder):
 
 def _features_of(subjects: Mapping[str, Samples], y: Any, features: Any) -> tuple[Any, Any]:
     """What the universal encoder is fitted on: features (by default the first latents), and responses."""
+    features = coarsest_scale(y) if features is None else features
     first = next(iter(subjects.values()))
     if first.trials is not None:
         if features is None:

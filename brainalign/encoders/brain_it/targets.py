@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 
-__all__ = ["TokenTarget", "as_tokens", "token_contrast"]
+__all__ = ["TokenTarget", "as_tokens", "coarsest_scale", "token_contrast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,15 @@ def as_tokens(values: Any) -> Any:
     if values.ndim == 4:
         return values.reshape(*values.shape[:2], -1).swapaxes(1, 2)
     return values.reshape(len(values), *token_size(tuple(values.shape[1:])))
+
+
+def coarsest_scale(y: Any) -> Any:
+    """Of the first latent space its coarsest scale, where it holds several; None otherwise."""
+    first = next(iter(y.values())) if isinstance(y, Mapping) else y
+    sizes = getattr(first, "meta", {}).get("tokens_per_scale")
+    if not sizes or len(sizes) == 1:
+        return None
+    return type(first)(first.values[:, -int(sizes[-1]) :], first.ids, space=f"{first.space}, coarsest scale")
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:

@@ -93,8 +93,10 @@ def load_generator(name: str, *, device: str = "auto", memory: str | None = None
     if family == "fusion":
         return _fusion(name, rest, device, memory, options)
     if family not in ("mini", *_KINDS) or (family == "mini") != (not rest):
-        raise unknown("generator", name, ["mini", *(f"{kind}:HUB_ID or {kind}:/folder" for kind in _KINDS),
-                                          "vae:...", "mini:vae", "retrieval", "inversion:MAPS", "fusion:..."])  # fmt: skip
+        forms = [f"{kind}:HUB_ID or {kind}:/folder" for kind in _KINDS]
+        raise unknown(
+            "generator", name, ["mini", *forms, "vae:...", "mini:vae", "retrieval", "inversion:MAPS", "fusion:NAME"]
+        )
     return _diffusion(name, family, rest, resolve_device(device), memory, options)
 
 
