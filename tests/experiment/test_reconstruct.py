@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainalign.errors import DataError
-from brainalign.experiment import Experiment, run_experiment
+from brainalign.experiment import Experiment, demo_file, run_experiment
 from brainalign.reconstruction import CONTROLS
 
 PIXELS = {"encoder": "LinearEncoder", "params": {"rescale": False}, "latents": ["pixels"], "generator": "pixels"}
@@ -114,6 +114,29 @@ def test_an_attribute_that_scenes_lack_is_refused(tmp_path):
     asked = scenes(scenes=["mood"], within=None, test_size=0.25)
     with pytest.raises(DataError, match="attribute of drawn scenes 'mood'"):
         run_experiment(asked, out=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_demo_draws_what_was_seen_through_the_embedded_models(tmp_path):
+    found = run_experiment(demo_file(), out=tmp_path).scores
+    for judge in ("pixels two-way", "EfficientNet-lite (offline)"):
+        own, shuffled = (found[f"pictures/diffusion/{row}{judge}"] for row in ("", "shuffled brain/"))
+        assert own.low > 0.5 and own.value > shuffled.value + 0.1
+    assert found["pictures/diffusion/generator ceiling/category read"].low > 0.5
+    assert "generator ceiling" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_layout_and_the_meaning_of_a_simulated_brain_are_joined(tmp_path):
+    file = Path(__file__).parents[2] / "scripts" / "experiments" / "simulated_layout.yaml"
+    found = run_experiment(file, out=tmp_path).scores
+    for system in ("layout", "fused"):
+        assert found[f"pictures/{system}/pixels two-way"].low > 0.5
+        assert (
+            found[f"pictures/{system}/pixels two-way"].low
+            > found[f"pictures/{system}/shuffled brain/pixels two-way"].value
+        )
+    assert found["pictures/fused/EfficientNet-lite (offline)"].low > 0.5
 
 
 @pytest.mark.slow
