@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from brainalign.encoders import BrainIT, LinearEncoder, MindEye, MindEye2, load_encoder
+from brainalign.encoders import BrainIT, LinearEncoder, MindEye, MindEye2, TSConv, load_encoder
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
@@ -39,6 +39,8 @@ class Case:
     on_maps : bool
         True for models of latents on a grid: X is (n_samples, n_channels, 2, 2). scikit-learn's own checks hand over
         matrices, so only ours are run.
+    on_signals : bool
+        True for models of channels by times: X is (n_samples, n_channels, 24); again only ours are run.
     expected_failures : mapping
         Names of scikit-learn checks that fail, with the reason.
     """
@@ -47,6 +49,7 @@ class Case:
     brain_first: bool
     tolerance: float = 1e-6
     on_maps: bool = False
+    on_signals: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -59,6 +62,11 @@ def small_brain_it() -> BrainIT:
 
 SMALL = {"n_blocks": 1, "dropout": 0.0, "prior_depth": 0, "projector": 8, "training": {"batch_size": 8, "n_epochs": 8}}
 """A network that a check can afford."""
+
+SMALL_SIGNALS = {
+    "sizes": {"dropout": 0.0, "kernel": 5, "n_filters": 8, "pool": 5},
+    "training": {"batch_size": 16, "learning_rate": 0.01, "n_epochs": 12},
+}
 
 CASES = {
     "Ridge": Case(Ridge, brain_first=False),
@@ -80,6 +88,7 @@ CASES = {
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
     "MindEye": Case(lambda: MindEye(24, **SMALL), brain_first=True, tolerance=1e-5),
     "MindEye2": Case(lambda: MindEye2(24, **SMALL), brain_first=True, tolerance=1e-5),
+    "TSConv": Case(lambda: TSConv(**SMALL_SIGNALS), brain_first=True, tolerance=1e-5, on_signals=True),
 }
 
 
@@ -92,7 +101,10 @@ def data(case: Case, n_samples: int = 40, n_features: int = 6, n_targets: int = 
 
 
 def seen_by(case: Case, X: np.ndarray) -> np.ndarray:
-    """Features as they are, or as channels of maps with something else in the other places."""
+    """Features as they are, or as channels of maps or of signals with something else in the other places."""
+    if case.on_signals:
+        noise = 0.1 * np.random.default_rng(5).standard_normal((*X.shape, 24))
+        return X[:, :, None] * np.sin(np.arange(24) / 3) + noise
     if not case.on_maps:
         return X
     other = 0.1 * np.random.default_rng(5).standard_normal((*X.shape, 3))
@@ -104,12 +116,15 @@ def recording(case: Case, n_stimuli: int = 40, n_repetitions: int = 2) -> tuple[
     rng = np.random.default_rng(1)
     ids = [f"picture{number:02d}" for number in range(n_stimuli)]
     values = rng.standard_normal((n_stimuli, 4))
-    latents = Latents(seen_by(case, values), ids, space="toy")
+    latents = Latents(values if case.on_signals else seen_by(case, values), ids, space="toy")
     table = pd.DataFrame(
         {"stimulus_id": np.tile(ids, n_repetitions), "session": np.repeat(range(n_repetitions), n_stimuli)}
     )
     clean = np.tile(values @ rng.standard_normal((4, 7)), (n_repetitions, 1))
-    return Trials(clean + 0.5 * rng.standard_normal(clean.shape), table), latents
+    noisy = clean + 0.5 * rng.standard_normal(clean.shape)
+    if case.on_signals:
+        return Trials(seen_by(case, noisy), table, times=np.arange(24) / 100), latents
+    return Trials(noisy, table), latents
 
 
 def in_order(case: Case, trials: Trials, latents: Latents) -> tuple[Any, Any]:

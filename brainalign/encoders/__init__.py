@@ -8,11 +8,15 @@ from brainalign.encoders.base import Encoder, load_encoder
 from brainalign.encoders.registry import ENCODERS, encoder_class, register_encoder
 
 __all__ = [
+    "ATM",
     "BrainIT",
+    "EEGNet",
     "Encoder",
     "LinearEncoder",
     "MindEye",
     "MindEye2",
+    "ShallowConvNet",
+    "TSConv",
     "load_encoder",
     "register_encoder",
     "roi_optimal",

@@ -103,7 +103,7 @@ class NetworkEncoder(Encoder):
         given = {"latents": y} if self._single else y
         self.target_shapes_ = {name: _shape(one)[1:] for name, one in given.items()}
         kept, held = self._divided(samples)
-        self.scales_ = {name: column_scales(one.responses[kept[name]]) for name, one in samples.items()}
+        self.scales_ = {name: self._learn_scales(Rows(one.responses, kept[name])) for name, one in samples.items()}
         self.target_scales_ = self._learn_target_scales(samples, kept)
         with seeded(self.seed):
             self.network_ = self._build({name: one.responses.shape[1] for name, one in samples.items()})
@@ -153,7 +153,7 @@ class NetworkEncoder(Encoder):
         check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
         kept, held = made._divided(samples)
-        made.scales_ |= {name: column_scales(one.responses[kept[name]]) for name, one in samples.items()}
+        made.scales_ |= {name: made._learn_scales(Rows(one.responses, kept[name])) for name, one in samples.items()}
         with seeded(self.seed):
             for name, one in samples.items():
                 made.network_.add_subject(name, one.responses.shape[1])
@@ -201,6 +201,10 @@ class NetworkEncoder(Encoder):
             held = {name: np.zeros_like(one) for name, one in held.items()}
         return ({name: np.flatnonzero(~one) for name, one in held.items()},
                 {name: np.flatnonzero(one) for name, one in held.items()})  # fmt: skip
+
+    def _learn_scales(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and SD of the features of a subject, each (n_features,), from training rows (n, n_features)."""
+        return column_scales(responses)
 
     def _learn_target_scales(self, samples: Mapping[str, Samples], kept: Mapping[str, np.ndarray]) -> dict[str, Any]:
         scales = {}
@@ -274,7 +278,7 @@ class NetworkEncoder(Encoder):
         if len(names) > 1:
             raise DataError("predict one subject at a time", found=names, fix="trials.select(\"subject == '1'\")")
         name = self._known(names[0] if self.provenance_.units or len(self.provenances_) > 1 else subject)
-        self.provenances_[name].check_same_brain(X)
+        self._check_brain(name, X)
         given = X.average("stimulus_id") if self.repetitions == "input" else X
         made = self._run(self._features(given.matrix(), name), name, decode)
         ids, place = np.unique(given.stimulus_ids.astype(str), return_inverse=True)
@@ -303,6 +307,9 @@ class NetworkEncoder(Encoder):
                 fix="transfer the encoder to this subject, or predict a subject fitted on",
             )
         return name
+
+    def _check_brain(self, name: str, trials: Any) -> None:
+        self.provenances_[name].check_same_brain(trials)
 
     def _features(self, X: Any, name: str) -> np.ndarray:
         """Standardised responses, float32 or float64 as given."""

@@ -34,6 +34,8 @@ class Provenance:
         Hash of the split whose training side was fitted on.
     spaces : dict
         For each target its space and meta.
+    span : (float, float) or None
+        First and last time in seconds, None where responses are not resolved in time.
     """
 
     stimulus_ids: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Provenance:
     n_times: int | None = None
     split: str | None = None
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    span: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, trials: Any, latents: Mapping[str, Any]) -> Provenance:
@@ -53,6 +56,7 @@ class Provenance:
             n_times=None if trials.times is None else len(trials.times),
             split=trials.info.get("split", {}).get("hash"),
             spaces={name: {"space": one.space, "meta": dict(one.meta)} for name, one in latents.items()},
+            span=_span(trials),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,7 +67,8 @@ class Provenance:
     def from_dict(cls, plain: Mapping[str, Any]) -> Provenance:
         """The reverse of `to_dict`."""
         listed = {name: tuple(plain[name]) for name in ("stimulus_ids", "subjects", "units")}
-        return cls(**listed, n_times=plain["n_times"], split=plain["split"], spaces=dict(plain["spaces"]))
+        span = tuple(plain["span"]) if plain.get("span") else None
+        return cls(**listed, n_times=plain["n_times"], split=plain["split"], spaces=dict(plain["spaces"]), span=span)
 
     def check_same_brain(self, trials: Any) -> None:
         """Raise `DataError` when trials come from another subject, or other units or times, than those fitted on."""
@@ -79,15 +84,29 @@ class Provenance:
             )
         if len(set(_subjects(trials))) > 1:
             raise DataError("predict one subject at a time", fix="trials.select(\"subject == '1'\")")
-        n_times = None if trials.times is None else len(trials.times)
-        units = tuple(trials.units["name"])
-        if units != self.units or n_times != self.n_times:
-            differing = next((pair for pair in zip(self.units, units, strict=False) if pair[0] != pair[1]), None)
+        self.check_same_layout(Provenance.of(trials, {}))
+
+    def check_same_layout(
+        self, other: Provenance, *, whose: str = "these trials", fix: str = "select the same units in the same order"
+    ) -> None:
+        """Raise `DataError` when the others have other units, or other times: another number, rate or stretch."""
+        if other.units != self.units or other.n_times != self.n_times:
+            differing = next((pair for pair in zip(self.units, other.units, strict=False) if pair[0] != pair[1]), None)
             raise DataError(
-                "these trials have other units or times than those fitted on",
+                f"{whose} have other units or times than those fitted on",
                 expected=f"{len(self.units)} units, {self.n_times} times",
-                found=f"{len(units)} units, {n_times} times; first difference: {differing}",
-                fix="select the same units in the same order as for fitting",
+                found=f"{len(other.units)} units, {other.n_times} times; first difference: {differing}",
+                fix=fix,
+            )
+        if self.span is None or other.span is None:
+            return
+        sample = (self.span[1] - self.span[0]) / max((self.n_times or 1) - 1, 1)
+        if np.abs(np.subtract(other.span, self.span)).max() > max(sample, 1e-9) / 2:
+            raise DataError(
+                f"{whose} have another sampling rate or other times than those fitted on",
+                expected=f"{self.n_times} samples from {self.span[0]:.4f} to {self.span[1]:.4f} s",
+                found=f"{self.n_times} samples from {other.span[0]:.4f} to {other.span[1]:.4f} s",
+                fix="resample and cut the epochs as for fitting",
             )
 
     def check_same_space(self, latents: Mapping[str, Any]) -> None:
@@ -111,6 +130,10 @@ class Provenance:
 
 _NOT_OF_THE_MODEL = ("libraries", "dtype")
 """What of the meta of latents may differ: library versions, and the precision stored."""
+
+
+def _span(trials: Any) -> tuple[float, float] | None:
+    return None if trials.times is None or not len(trials.times) else (float(trials.times[0]), float(trials.times[-1]))
 
 
 def _subjects(trials: Any) -> tuple[str, ...]:

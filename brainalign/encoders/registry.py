@@ -11,10 +11,14 @@ from brainalign.errors import DataError, closest
 __all__ = ["ENCODERS", "encoder_class", "register_encoder"]
 
 ENCODERS: dict[str, str] = {
+    "ATM": "brainalign.encoders.ephys.atm",
     "BrainIT": "brainalign.encoders.brain_it",
+    "EEGNet": "brainalign.encoders.ephys.eegnet",
     "LinearEncoder": "brainalign.encoders.linear",
     "MindEye": "brainalign.encoders.mindeye",
     "MindEye2": "brainalign.encoders.mindeye",
+    "ShallowConvNet": "brainalign.encoders.ephys.shallow",
+    "TSConv": "brainalign.encoders.ephys.tsconv",
 }
 """Module of each encoder that ships with brainalign."""
 

@@ -193,6 +193,7 @@ def as_signals(X: Any, *, name: str = "X") -> np.ndarray:
             found=f"{array.dtype} {array.shape}",
             fix="epochs of some length; X[:, None] gives a single channel its axis",
         )
-    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     check_finite(array, name=name)
     return array

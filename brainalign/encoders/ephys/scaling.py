@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.arrays import row_blocks
 from brainalign.encoders.ephys.scope import ScopedTransformer
 from brainalign.errors import unknown
 
-__all__ = ["ChannelScaler"]
+__all__ = ["ChannelScaler", "channel_scales"]
 
 
 class ChannelScaler(ScopedTransformer):
@@ -45,12 +46,27 @@ class ChannelScaler(ScopedTransformer):
     def _learn(self, X: np.ndarray, conditions: np.ndarray, units: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.scale not in ("sd", "percentile"):
             raise unknown("scale", self.scale, ("sd", "percentile"))
-        centre = X.mean(axis=(0, 2), dtype=np.float64)[:, None]
-        if self.scale == "sd":
-            spread = X.std(axis=(0, 2), dtype=np.float64)[:, None]
-        else:
-            spread = np.percentile(np.abs(X - centre), 95, axis=(0, 2))[:, None]
-        return centre, np.where(spread > 1e-9 * np.abs(centre) + 1e-30, spread, 1.0)
+        centre, spread = channel_scales(X)
+        if self.scale == "percentile":
+            spread = np.percentile(np.abs(X - centre[:, None]), 95, axis=(0, 2))
+            spread = np.where(spread > 0, spread, 1.0)
+        return centre[:, None], spread[:, None]
 
     def _apply(self, X: np.ndarray, learnt: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         return (X - learnt[0]) / learnt[1]
+
+
+def channel_scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD of each channel over trials and times, each (n_channels,), in blocks; the SD of a flat one is 1.
+
+    Parameters
+    ----------
+    X : array (n_trials, n_channels, n_times)
+        Anything with a length, a shape and rows by slice.
+    """
+    n = len(X) * X.shape[2]
+    blocks = list(row_blocks(len(X), 8 * X.shape[1] * X.shape[2]))
+    mean = sum(np.asarray(X[rows]).sum(axis=(0, 2), dtype=np.float64) for rows in blocks) / n
+    square = sum(np.square(np.asarray(X[rows]) - mean[:, None]).sum(axis=(0, 2)) for rows in blocks) / n
+    spread = np.sqrt(square)
+    return mean, np.where(spread > 1e-9 * np.abs(mean) + 1e-30, spread, 1.0)
