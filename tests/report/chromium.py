@@ -119,9 +119,10 @@ def _look(browser: Browser, path: Path, *, width: int, dark: bool, patience: flo
     browser.ask("Page.navigate", {"url": path.as_uri()}, page)
     browser.wait_for("Page.loadEventFired", page)
     facts = browser.value(PAGE_FACTS, page)
-    frames = _frames(browser, page, patience)
-    # Grown to the page's height, so that the picture shows all of it.
+    # Grown to the page's height, so that the picture shows all of it, and so that every view is in sight: a frame out
+    # of sight is not rendered, and learns of its width only when it comes into sight.
     _resize(browser, page, width, min(facts["height"], 16000))
+    frames = _frames(browser, page, patience)
     shot = browser.ask("Page.captureScreenshot", {"captureBeyondViewport": False}, page)["data"]
     return PageState(
         title=facts["title"],

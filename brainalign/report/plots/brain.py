@@ -190,6 +190,14 @@ def glass_brain(
     return figure
 
 
+# A frame can run its scripts before it has a width, and its first width then comes without an event: the viewer
+# would stay at nothing.
+FOLLOW_WIDTH = (
+    "<script>new ResizeObserver(() => window.dispatchEvent(new Event('resize')))"
+    ".observe(document.documentElement)</script>"
+)
+
+
 def brain_view(
     image: nib.Nifti1Image,
     *,
@@ -222,4 +230,4 @@ def brain_view(
         resampling_interpolation="nearest",
         black_bg=False,
     )
-    return str(view.html)
+    return str(view.html).replace("</body>", f"{FOLLOW_WIDTH}</body>")
