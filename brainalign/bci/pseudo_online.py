@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
+from brainalign.bci.filters import pass_band
 from brainalign.bci.online_scores import online_scores
 from brainalign.bci.windows import IDLE, label_samples, label_windows
 from brainalign.errors import DataError
 from brainalign.loaders.ephys.onsets import find_onsets
 from brainalign.loaders.ephys.recording import Recording, open_recording
-from brainalign.loaders.ephys.signals import band_limit
 from brainalign.parallel import progress
 from brainalign.scoring.score import Score
 from brainalign.splits import Fold, contiguous_folds, split_hash
@@ -31,6 +31,10 @@ from brainalign.splits import Fold, contiguous_folds, split_hash
 __all__ = ["PseudoOnline", "PseudoOnlineResult"]
 
 PROTOCOLS = ("blocked", "shuffled")
+SHUFFLED_LEAKS = (
+    "shuffled folds leak: windows overlap, and noise alone scores far above chance. Folds of blocked time are the ones "
+    "to report"
+)
 
 
 @dataclass(frozen=True)
@@ -208,25 +212,11 @@ class PseudoOnline:
         picks = mne.pick_types(recording.data.info, eeg=True, meg=True, seeg=True, ecog=True, exclude="bads")
         if not len(picks):
             raise DataError("no EEG, MEG, sEEG or ECoG channel", found=recording.data.get_channel_types(unique=True))
-        data = recording.data.get_data(picks=picks)
-        if self.band is None:
-            return data
-        low, high = self.band
-        if not self.causal:
-            return band_limit(data, recording.sfreq, l_freq=low, h_freq=high)
-        from scipy.signal import butter, sosfilt
-
-        if not 0 < low < high < recording.sfreq / 2:
-            raise DataError("the band is out of range", expected=f"0 < low < high < {recording.sfreq / 2:g} Hz")
-        return sosfilt(butter(4, (low, high), "bandpass", fs=recording.sfreq, output="sos"), data, axis=1)
+        return pass_band(recording.data.get_data(picks=picks), recording.sfreq, self.band, causal=self.causal)
 
     def _folds(self, windows: pd.DataFrame, sfreq: float) -> list[Fold]:
         if self.protocol == "shuffled":
-            warnings.warn(
-                "shuffled folds leak: windows overlap, and noise alone scores far above chance. "
-                "protocol='blocked' is the one to report",
-                stacklevel=3,
-            )
+            warnings.warn(SHUFFLED_LEAKS, stacklevel=3)
             folder = StratifiedKFold(self.n_splits, shuffle=True, random_state=self.seed)
             parts = folder.split(windows, windows["label"])
             return [Fold(train, test, "shuffled windows", f"shuffled-{i}") for i, (train, test) in enumerate(parts)]
@@ -234,8 +224,7 @@ class PseudoOnline:
         # Starts of two windows must lie a window and the gap apart.
         between = ceil((round(self.window * sfreq) + round(gap * sfreq)) / max(1, round(self.step * sfreq))) - 1
         per_run = [
-            (rows, contiguous_folds(int(rows[-1] - rows[0]) + 1, n_splits=self.n_splits, gap=between))
-            for rows in _grid_rows(windows)
+            (rows, contiguous_folds(len(rows), n_splits=self.n_splits, gap=between)) for rows in _grid_rows(windows)
         ]
         made = []
         for number in range(self.n_splits):
