@@ -142,11 +142,11 @@ class BandedRidge(Ridge):
             When a fold given as `cv` has a group on both sides.
         """
         self._check_parameters()
-        plan, targets, folds = self._plan(X, y, groups, sample_weight)
+        plan, targets = self._plan(X, y, groups, sample_weight)
         weights = self._candidates(plan.n_bands)
         choice = plan.search(targets, weights, scoring=self.scoring, scoring_dtype=self.scoring_dtype)
         if self.search == "gradient" and plan.n_bands > 1:
-            choice, coef = self._refine(plan, folds, targets, choice)
+            choice, coef = self._refine(plan, targets, choice)
         else:
             coef = plan.refit(targets, choice.weights, choice.alphas)
         self._store(plan, targets, choice, coef)
@@ -173,7 +173,7 @@ class BandedRidge(Ridge):
 
     def _plan(
         self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
-    ) -> tuple[BandedPlan, PreparedTargets, Any]:
+    ) -> tuple[BandedPlan, PreparedTargets]:
         """Pair and check what was handed in, and take its Gram matrices."""
         joined = join_bands(X)
         named = joined.bands if isinstance(joined, BandLatents) else joined
@@ -188,7 +188,7 @@ class BandedRidge(Ridge):
         dtype, X = common_dtype(X, Y), on_device(X, self.device)
         more: dict[str, Any] = {"fit_intercept": self.fit_intercept, "dtype": dtype, "sample_weight": sample_weight}
         plan = plan_banded(X, named.slices, folds, self.alphas, **more)
-        return plan, plan.targets(Y), folds
+        return plan, plan.targets(Y)
 
     _HOW_TO_PAIR = "fit({'a': latents_a, 'b': latents_b}, trials), or arrays with rows that match"
 
@@ -199,20 +199,9 @@ class BandedRidge(Ridge):
             raise DataError("candidates are needed to choose from", expected="n_iter >= 1", found=self.n_iter)
         return draw_weights(n_bands, int(self.n_iter), seed=self.seed)
 
-    def _refine(
-        self, plan: BandedPlan, folds: Any, targets: PreparedTargets, choice: Choice
-    ) -> tuple[Choice, np.ndarray]:
+    def _refine(self, plan: BandedPlan, targets: PreparedTargets, choice: Choice) -> tuple[Choice, np.ndarray]:
         """Refine by gradient, keep what is better, and refit."""
-        source = targets.source
-        root = plan.form.root_weights
-        fine = plan_gradient(
-            plan.X,
-            self.band_slices_,
-            folds,
-            fit_intercept=self.fit_intercept,
-            dtype=source.dtype,
-            sample_weight=None if root is None else root**2,
-        )
+        source, fine = targets.source, plan_gradient(plan.problem)
         weights, alphas, scores = choice.weights.copy(), choice.alphas.copy(), choice.scores.copy()
         coef = np.empty((len(plan.form.mean), len(alphas)), dtype=source.dtype)
         for columns, block in replace(source, n_together=max(1, source.n_together // 8)):
@@ -306,7 +295,7 @@ class BandedRidge(Ridge):
             When Latents and Trials are given and a stimulus is on both sides.
         """
         self._check_parameters()
-        plan, targets, _ = self._plan(X, y)
+        plan, targets = self._plan(X, y)
         n_iter = len(self._candidates(plan.n_bands))
         predictions: list[np.ndarray] = []
         for choice in subset_choices(plan, targets, n_iter=n_iter, seed=self.seed, scoring=self.scoring):

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
+from brainalign.voxelwise.banded_grams import BandedProblem
 from brainalign.voxelwise.banded_primal import BandAxes
-from brainalign.voxelwise.plan import Folds
 
 __all__ = ["GradientPlan", "plan_gradient"]
 
@@ -121,25 +121,17 @@ class GradientPlan:
         return cast(to_like(np.exp(delta[self.axes.band] / 2.0), block), self.axes.dtype)
 
 
-def plan_gradient(
-    X: Any,
-    bands: tuple[slice, ...],
-    folds: Folds,
-    *,
-    fit_intercept: bool = True,
-    dtype: str,
-    sample_weight: np.ndarray | None = None,
-) -> GradientPlan:
+def plan_gradient(problem: BandedProblem) -> GradientPlan:
     """Turn the bands to their axes, and take the Gram matrix of each fold."""
-    axes = BandAxes.of(X, bands, centred=fit_intercept, dtype=dtype, sample_weight=sample_weight)
+    axes, dtype = BandAxes.of(problem), problem.dtype
     design, ones = cast(axes.left, "float64") * axes.root, axes.ones
     made = []
-    for train, test in folds:
-        mean = ones[train] @ design[train] / (ones[train] ** 2).sum() * float(fit_intercept)
+    for train, test in problem.folds:
+        mean = ones[train] @ design[train] / (ones[train] ** 2).sum() * float(problem.centred)
         known = design[train] - ones[train][:, None] * mean
         tested = design[test] - ones[test][:, None] * mean
         made.append(_Fold(train, test, cast(known, dtype), cast(tested, dtype), cast(known.T @ known, dtype)))
-    return GradientPlan(axes, tuple(made), fit_intercept)
+    return GradientPlan(axes, tuple(made), problem.centred)
 
 
 def _solve(gram: Any, scale: Any, wanted: Any, *, tolerance: float = 1e-5, n_iter: int = 200) -> Any:

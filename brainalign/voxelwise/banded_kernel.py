@@ -9,7 +9,7 @@ some 30 penalties). Samples with weights are rows times the roots of their weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import BLOCK_BYTES, row_blocks
-from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
+from brainalign.voxelwise.backend import cast, is_tensor, namespace, to_like, to_numpy
+from brainalign.voxelwise.banded_grams import BandedProblem, HalfGrams, half_grams
 from brainalign.voxelwise.banded_mix import Mixture, spanning
 from brainalign.voxelwise.banded_scores import FoldTargets, exact_scores, row_runs, screened_scores
-from brainalign.voxelwise.plan import Folds
-from brainalign.voxelwise.solvers import column_means, eigh_without_null
+from brainalign.voxelwise.solvers import eigh_without_null
 from brainalign.voxelwise.spd import factorise, invert, shifted, solve
 
 __all__ = ["KernelForm", "same_columns"]
@@ -33,7 +33,10 @@ _INVERTIBLE = 1e10
 """Above this, folds are decomposed one by one, which needs no inverse."""
 
 _FACTOR_BYTES = 2**26
-"""Predictors of several penalties are kept together up to this size, for one pass over the targets."""
+"""Predictors of several penalties are kept together up to this size."""
+
+_SOLVED_TOGETHER = 64
+"""Targets solved for at once in the refit."""
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -49,7 +52,7 @@ class KernelForm:
     mean : array (n_features,), float64
     bands : tuple of slice
         Columns of each band.
-    grams : list of array (n_samples, n_samples), float64
+    grams : HalfGrams
     largest : array (n_bands,)
         Their largest eigenvalues, roughly.
     folds : tuple of (train, test, excluded, tested)
@@ -67,7 +70,7 @@ class KernelForm:
     design: Any
     mean: Any
     bands: tuple[slice, ...]
-    grams: list[Any]
+    grams: HalfGrams
     largest: np.ndarray
     folds: tuple[Rows, ...]
     centred: bool
@@ -76,36 +79,12 @@ class KernelForm:
     mixes: bool = False
 
     @classmethod
-    def of(
-        cls,
-        X: Any,
-        bands: tuple[slice, ...],
-        folds: Folds,
-        *,
-        centred: bool,
-        dtype: str,
-        sample_weight: np.ndarray | None = None,
-    ) -> KernelForm:
+    def of(cls, problem: BandedProblem) -> KernelForm:
         """Take the Gram matrix of each band."""
-        xp = namespace(X)
-        weight = None if sample_weight is None else to_like(sample_weight, X)
-        mean = column_means(X, weight) * float(centred)
-        design = xp.empty_like(X, dtype=getattr(xp, dtype))
-        grams = []
-        for band in bands:
-            gram = 0.0
-            for part in row_blocks(band.stop - band.start, len(X) * 8, budget=BLOCK_BYTES // 8):
-                columns = slice(band.start + part.start, band.start + part.stop)
-                block = cast(X[:, columns], "float64") - mean[columns]
-                if weight is not None:
-                    block *= xp.sqrt(weight)[:, None]
-                gram = gram + block @ block.T
-                design[:, columns] = cast(block, dtype)
-            grams.append(gram)
-        rows = tuple(_rows(len(X), train, test) for train, test in folds)
-        largest = np.array([_largest(gram) for gram in grams])
-        root = None if sample_weight is None else np.sqrt(sample_weight)
-        return cls(design, mean, bands, grams, largest, rows, centred, root)
+        grams, design, mean = half_grams(problem)
+        rows = tuple(_rows(len(design), train, test) for train, test in problem.folds)
+        largest = np.array([_largest(grams.weighted(alone)) for alone in np.eye(len(problem.bands))])
+        return cls(design, mean, problem.bands, grams, largest, rows, problem.centred, problem.root_weights)
 
     @property
     def dtype(self) -> str:
@@ -119,47 +98,45 @@ class KernelForm:
 
     def eigenvalues(self) -> np.ndarray:
         """Non-zero ones of the equally weighted whole."""
-        gram = self.weighted(np.full(len(self.bands), 1.0 / len(self.bands)))
+        gram = self.grams.weighted(np.full(len(self.bands), 1.0 / len(self.bands)))
         return to_numpy(eigh_without_null(gram, max(self.design.shape))[0])
-
-    def weighted(self, weights: np.ndarray) -> Any:
-        """The weighted sum of Gram matrices, float64; always a new array."""
-        total = self.grams[0] * float(weights[0])
-        for weight, gram in zip(weights[1:], self.grams[1:], strict=True):
-            if weight > 0:
-                for rows in row_blocks(len(total), 8 * len(total), budget=2**20):
-                    total[rows] += float(weight) * gram[rows]
-        return total
 
     def weigh(self, weights: np.ndarray) -> tuple[Any, float]:
         """What `factor` starts from at any penalty: the weighted Gram matrix, and about its largest eigenvalue."""
-        return self.weighted(weights), float(weights @ self.largest)
+        return self.grams.weighted(weights), float(weights @ self.largest)
 
-    def at_once(self, *, streamed: bool) -> int:
-        """How many penalties to factor together: their predictors are kept until all targets have passed, which is
-        little where those are `streamed`, in several blocks."""
+    def steps(self, weighed: tuple[Any, float], alphas: np.ndarray, *, streamed: bool) -> list[Mixture]:
+        """Which penalties to factor together, and which follow from them.
+
+        Their predictors are kept until all targets have passed: several spare passes where targets are `streamed`, in
+        blocks, and calls on a GPU; otherwise one at a time takes the least memory.
+        """
         item = 4 if self.dtype == "float32" else 8
         budget = 2 * BLOCK_BYTES if streamed else _FACTOR_BYTES
-        return max(1, budget // (item * len(self.design) ** 2))
+        several = streamed or self.in_half or _inverts_together(self.design)
+        together = max(1, budget // (item * len(self.design) ** 2)) if several else 1
+        if self.in_half or not self.mixes or self.dtype == "float64" or len(alphas) < 3:
+            return Mixture.of_itself(np.arange(len(alphas))).parts(together)
+        return spanning(alphas, weighed[1], centred=self.centred).parts(together)
 
     def prepare(self, block: Any) -> KernelTargets:
         """Targets, whose folds are taken when they are first asked for."""
         return KernelTargets(block, self)
 
-    def factor(self, weighed: tuple[Any, float], alphas: np.ndarray) -> KernelFactor:
-        """Matrices that predict the test samples of each fold from its training samples."""
-        if self.in_half or not self.mixes or self.dtype == "float64" or len(alphas) < 3:
-            return KernelFactor(self._factor(*weighed, alphas))
-        mixture = spanning(alphas, weighed[1], centred=self.centred)
-        return KernelFactor(self._factor(*weighed, alphas[mixture.solved]), mixture)
-
-    def _factor(self, gram: Any, largest: float, alphas: np.ndarray) -> list[list[Any]]:
-        """Predictors [fold][alpha]."""
+    def factor(self, weighed: tuple[Any, float], alphas: np.ndarray) -> list[list[Any]]:
+        """Matrices (n_test, n_train) that predict the test samples of each fold from its training samples,
+        [fold][alpha]."""
+        gram, largest = weighed
         regular = largest <= _INVERTIBLE * alphas
+        single = (largest <= _SINGLE * alphas) & (self.dtype == "float32")
         found: list[list[Any]] = [[None] * len(alphas) for _ in self.folds]
-        for column in np.flatnonzero(regular):
-            for fold, predictor in enumerate(self._predictors(gram, float(alphas[column]), largest)):
-                found[fold][column] = predictor
+        for dtype, chosen in (("float32", single), ("float64", regular & ~single)):
+            columns = np.flatnonzero(chosen)
+            at_once = len(columns) if _inverts_together(gram) else 1
+            for some in row_blocks(len(columns), 1, budget=at_once):
+                for fold, stack in enumerate(self._predictors(gram, alphas[columns[some]], dtype)):
+                    for column, predictor in zip(columns[some], stack, strict=True):
+                        found[fold][column] = predictor
         if not regular.all():
             hard = np.flatnonzero(~regular)
             for fold, (train, test, _, _) in enumerate(self.folds):
@@ -168,28 +145,30 @@ class KernelForm:
                     found[fold][column] = cast(predictor, self.dtype)
         return found
 
-    def _predictors(self, gram: Any, alpha: float, largest: float) -> Iterator[Any]:
-        residual = invert(shifted(gram, alpha, self.dtype if largest <= _SINGLE * alpha else "float64"))
-        residual *= alpha
+    def _predictors(self, gram: Any, alphas: np.ndarray, dtype: str) -> Iterator[Any]:
+        """Predictors (n_alphas, n_test, n_train) of each fold, by inverses in `dtype`."""
+        residual = invert(shifted(gram, alphas, dtype))
+        residual *= cast(to_like(alphas[:, None, None], gram), dtype)
         if self.centred and self.root_weights is None:
             residual -= 1.0 / len(gram)
         elif self.centred:
-            ones = cast(self._ones(gram), str(residual.dtype).rpartition(".")[2])
+            ones = cast(self._ones(gram), dtype)
             residual -= ones[:, None] * (ones / (ones @ ones))
         for train, _, excluded, tested in self.folds:
             left_out = _as_slice(excluded)
-            rows = residual[left_out]
-            inverse = invert(rows[:, left_out])
+            rows = residual[:, left_out]
+            inverse = invert(rows[:, :, left_out])
             inverse *= -1.0
             if tested is not None:
-                inverse = inverse[tested]
+                inverse = inverse[:, tested]
             runs = row_runs(train)
             if len(runs) > 1 and all(isinstance(run, slice) for run in runs):
-                made = namespace(rows).empty((len(inverse), len(train)), dtype=rows.dtype, device=rows.device)
+                shape = (*inverse.shape[:2], len(train))
+                made = namespace(rows).empty(shape, dtype=rows.dtype, device=rows.device)
                 for run, columns in zip(runs, _side_by_side(runs), strict=True):
-                    made[:, columns] = inverse @ rows[:, run]
+                    made[:, :, columns] = inverse @ rows[:, :, run]
             else:
-                made = inverse @ rows[:, runs[0]]
+                made = inverse @ rows[:, :, runs[0]]
             yield cast(made, self.dtype)
 
     def _ones(self, gram: Any) -> Any:
@@ -199,42 +178,34 @@ class KernelForm:
         return gram[0] * 0.0 + 1.0 if self.root_weights is None else to_like(self.root_weights, gram)
 
     def scores(
-        self, factor: KernelFactor, prepared: KernelTargets, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
+        self,
+        factor: list[list[Any]],
+        prepared: KernelTargets,
+        alphas: np.ndarray,
+        *,
+        scoring: str,
+        mixture: Mixture,
+        to_beat: np.ndarray,
     ) -> np.ndarray:
-        """Mean score over folds, (n_alphas, n_targets); with `in_half` rough where it is below `to_beat` or another."""
+        """Mean score over folds, (n_alphas, n_targets), of penalties in the order of `mixture`; with `in_half` rough
+        where it is below `to_beat` or another."""
         if self.in_half:
-            return screened_scores(factor.predictors, prepared.folds, to_beat=to_beat)
-        return exact_scores(factor.predictors, prepared.folds, scoring=scoring, mixture=factor.mixture)
+            return screened_scores(factor, prepared.folds, to_beat=to_beat)
+        return exact_scores(factor, prepared.folds, scoring=scoring, mixture=mixture)
 
-    def refit(self, prepared: KernelTargets, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    def refit(self, prepared: KernelTargets, weights: np.ndarray, alphas: np.ndarray, *, out: np.ndarray) -> None:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""
-        block, dual, xp = prepared.block, prepared.block * 0.0, namespace(prepared.block)
+        block = prepared.block
         for columns in same_columns(weights):
-            gram, largest = self.weigh(weights[:, columns[0]])
+            weight = weights[:, columns[0]]
+            gram, largest = self.weigh(weight)
+            dual = block[:, columns]  # a copy
             for own in same_columns(alphas[None, columns]):
-                wanted, alpha = cast(block[:, columns[own]], "float64"), float(alphas[columns[own[0]]])
-                dual[:, columns[own]] = cast(_solved(gram, alpha, largest, wanted, self.dtype), self.dtype)
-        coef = np.empty((self.design.shape[1], len(alphas)), dtype=self.dtype)
-        for some in row_blocks(len(alphas), 4 * len(block), budget=2**20):
+                solve_for = _solver(gram, float(alphas[columns[own[0]]]), largest, self.dtype)
+                for some in row_blocks(len(own), 1, budget=_SOLVED_TOGETHER):
+                    dual[:, own[some]] = cast(solve_for(cast(dual[:, own[some]], "float64")), self.dtype)
             for number, band in enumerate(self.bands):
-                scaled = dual[:, some] * cast(to_like(weights[number, some], dual), self.dtype)
-                coef[band, some] = to_numpy(xp.matmul(self.design[:, band].T, scaled))
-        return coef
-
-
-@dataclass(frozen=True, eq=False)
-class KernelFactor:
-    """Matrices that predict the test samples of each fold from its training samples, [fold][alpha].
-
-    Parameters
-    ----------
-    predictors : list of list of array (n_test, n_train)
-    mixture : Mixture or None
-        How penalties follow that have no predictor of their own.
-    """
-
-    predictors: list[list[Any]]
-    mixture: Mixture | None = None
+                out[band, columns] = to_numpy(self.design[:, band].T @ dual) * weight[number]
 
 
 class KernelTargets:
@@ -265,6 +236,11 @@ def same_columns(table: np.ndarray) -> Iterator[np.ndarray]:
     return iter(np.split(order, np.flatnonzero(np.diff(group[order])) + 1))
 
 
+def _inverts_together(like: Any) -> bool:
+    """Whether matrices are inverted as a stack: on a GPU, which small ones one by one leave idle."""
+    return is_tensor(like) and like.device.type == "cuda"
+
+
 def _largest(gram: Any) -> float:
     """Largest eigenvalue by a few power iterations: enough to choose a precision."""
     vector = gram[:, 0] + gram[:, -1] * 0.5
@@ -278,18 +254,24 @@ def _largest(gram: Any) -> float:
     return norm
 
 
-def _solved(gram: Any, alpha: float, largest: float, Y: Any, dtype: str) -> Any:
-    """``(gram + alpha)^-1 Y`` in float64, on the column space of the Gram matrix where that is all there is."""
+def _solver(gram: Any, alpha: float, largest: float, dtype: str) -> Callable[[Any], Any]:
+    """What takes Y to ``(gram + alpha)^-1 Y``, both in float64; on the column space of the Gram matrix where that is
+    all there is."""
     if largest > _INVERTIBLE * alpha:
         values, vectors = eigh_without_null(gram, len(gram))
-        return (vectors / (values + alpha)) @ (vectors.T @ Y)
-    if dtype == "float64" or largest > _SINGLE * alpha:
-        return solve(factorise(shifted(gram, alpha, "float64")), cast(Y, "float64") * 1.0)
-    # A float32 factor, and what it misses solved for once more.
-    factor = factorise(shifted(gram, alpha, dtype))
-    solved = cast(solve(factor, cast(Y, dtype) * 1.0), "float64")
-    missing = Y - gram @ solved - alpha * solved
-    return solved + cast(solve(factor, cast(missing, dtype)), "float64")
+        return lambda Y: (vectors / (values + alpha)) @ (vectors.T @ Y)
+    single = dtype == "float32" and largest <= _SINGLE * alpha
+    factor = factorise(shifted(gram, alpha, "float32" if single else "float64"))
+    if not single:
+        return lambda Y: solve(factor, Y * 1.0)
+
+    def refined(Y: Any) -> Any:
+        """By the factor in float32, and what that misses solved for once more."""
+        solved = cast(solve(factor, cast(Y, dtype)), "float64")
+        missing = Y - gram @ solved - alpha * solved
+        return solved + cast(solve(factor, cast(missing, dtype)), "float64")
+
+    return refined
 
 
 def _decomposed(gram: Any, train: np.ndarray, test: np.ndarray, alphas: np.ndarray, *, ones: Any) -> Iterator[Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainalign.arrays import row_blocks
+
 __all__ = ["Mixture", "spanning"]
 
 TOLERANCE = 2e-6
@@ -33,6 +35,24 @@ class Mixture:
     solved: np.ndarray
     mixed: np.ndarray
     shares: np.ndarray
+
+    @classmethod
+    def of_itself(cls, solved: np.ndarray) -> Mixture:
+        """Penalties that are all solved."""
+        return cls(solved, np.arange(0), np.empty((0, len(solved))))
+
+    @property
+    def order(self) -> np.ndarray:
+        """Positions in the grid of those solved, then of those mixed."""
+        return np.concatenate([self.solved, self.mixed])
+
+    def parts(self, n_together: int) -> list[Mixture]:
+        """The same in steps: a few penalties at a time that no other follows from, then those with a share and all
+        that follow from them."""
+        shared = (self.shares != 0).any(axis=0)
+        alone = self.solved[~shared]
+        steps = [Mixture.of_itself(alone[some]) for some in row_blocks(len(alone), 1, budget=n_together)]
+        return [*steps, Mixture(self.solved[shared], self.mixed, self.shares[:, shared])] if shared.any() else steps
 
 
 def spanning(alphas: np.ndarray, largest: float, *, centred: bool) -> Mixture:
@@ -58,16 +78,25 @@ def spanning(alphas: np.ndarray, largest: float, *, centred: bool) -> Mixture:
     shapes = np.sqrt(bound * spectrum)[:, None] / (spectrum[:, None] + alphas[order])
     if centred:
         shapes = np.vstack([shapes, np.ones(len(alphas))])
-    n_solved, shares = len(alphas), np.empty((0, len(alphas)))
-    last = [len(alphas) - 1] if centred else []
-    for n_small in range(len(alphas) - 1 - len(last), 0, -1):
-        solved = [*range(n_small), *last]
-        others = np.setdiff1d(np.arange(len(alphas)), solved)
-        found = np.linalg.lstsq(shapes[:, solved], shapes[:, others], rcond=1e-12)[0]
-        found[np.abs(found) * shapes[:, solved].max(axis=0)[:, None] < TOLERANCE / 20] = 0.0
-        if np.abs(shapes[:, solved] @ found - shapes[:, others]).max() > TOLERANCE:
+    n_alphas = len(alphas)
+    last = [n_alphas - 1] if centred else []
+    made = Mixture.of_itself(np.arange(n_alphas))
+    for n_small in range(n_alphas - 1 - len(last), 0, -1):
+        solved = np.array([*range(n_small), *last])
+        others = np.setdiff1d(np.arange(n_alphas), solved)
+        found = _shares(shapes[:, solved], shapes[:, others])
+        if found is None:
             break
-        n_solved, shares = n_small, found.T
-    solved = [*range(n_solved), *last] if len(shares) else list(range(len(alphas)))
-    others = np.setdiff1d(np.arange(len(alphas)), solved)
-    return Mixture(order[solved], order[others], shares)
+        made = Mixture(solved, others, found.T)
+    for n_without in range(1, len(made.solved) if len(made.mixed) else 0):  # as few as span have a share
+        found = _shares(shapes[:, made.solved[n_without:]], shapes[:, made.mixed])
+        if found is None:
+            break
+        made.shares[:, :n_without], made.shares[:, n_without:] = 0.0, found.T
+    return Mixture(order[made.solved], order[made.mixed], made.shares)
+
+
+def _shares(those: np.ndarray, others: np.ndarray) -> np.ndarray | None:
+    """Of those shapes in each of the others, where no more than `TOLERANCE` is missed."""
+    found = np.linalg.lstsq(those, others, rcond=1e-12)[0]
+    return found if np.abs(those @ found - others).max() <= TOLERANCE else None

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from brainalign.voxelwise.backend import cast, namespace, to_like, to_numpy
+from brainalign.voxelwise.banded_grams import BandedProblem
 from brainalign.voxelwise.banded_kernel import same_columns
+from brainalign.voxelwise.banded_mix import Mixture
 from brainalign.voxelwise.factors import FoldFactor, _norm_kernels
 from brainalign.voxelwise.heldout import fold_moments
-from brainalign.voxelwise.plan import Folds, _nan_mean
+from brainalign.voxelwise.plan import _nan_mean
 from brainalign.voxelwise.solvers import Decomposition, decompose, eigh_without_null
 
 __all__ = ["BandAxes", "PrimalForm"]
@@ -44,13 +46,13 @@ class BandAxes:
     band: np.ndarray
 
     @classmethod
-    def of(
-        cls, X: Any, bands: tuple[slice, ...], *, centred: bool, dtype: str, sample_weight: np.ndarray | None = None
-    ) -> BandAxes:
+    def of(cls, problem: BandedProblem) -> BandAxes:
         """Decompose each band."""
-        xp = namespace(X)
-        more: dict[str, Any] = {"centre": centred, "dtype": dtype, "sample_weight": sample_weight}
-        parts = tuple(decompose(X[:, band], **more) for band in bands)
+        xp = namespace(problem.X)
+        more: dict[str, Any] = {"centre": problem.centred, "dtype": problem.dtype}
+        parts = tuple(
+            decompose(problem.X[:, band], sample_weight=problem.sample_weight, **more) for band in problem.bands
+        )
         root = xp.concatenate([xp.sqrt(part.eigenvalues) for part in parts])
         band = np.repeat(np.arange(len(parts)), [len(part.eigenvalues) for part in parts])
         return cls(parts, xp.concatenate([part.left for part in parts], axis=1), root, band)
@@ -115,25 +117,16 @@ class PrimalForm:
     root_weights: np.ndarray | None = None
 
     @classmethod
-    def of(
-        cls,
-        X: Any,
-        bands: tuple[slice, ...],
-        folds: Folds,
-        *,
-        centred: bool,
-        dtype: str,
-        sample_weight: np.ndarray | None = None,
-    ) -> PrimalForm:
+    def of(cls, problem: BandedProblem) -> PrimalForm:
         """Take Gram matrices; those of training samples by subtracting what is left out."""
-        axes = BandAxes.of(X, bands, centred=centred, dtype=dtype, sample_weight=sample_weight)
+        axes, centred = BandAxes.of(problem), problem.centred
         left = cast(axes.left, "float64")
         gram = left.T @ left
-        made = tuple(_fold_grams(left, gram, axes.ones, *fold, centred=centred) for fold in folds)
+        made = tuple(_fold_grams(left, gram, axes.ones, *fold, centred=centred) for fold in problem.folds)
         design = axes.left
         if centred:
             design = namespace(left).concatenate([design, cast(axes.ones, axes.dtype)[:, None]], axis=1)
-        return cls(axes, design, gram, made, centred, None if sample_weight is None else np.sqrt(sample_weight))
+        return cls(axes, design, gram, made, centred, problem.root_weights)
 
     @property
     def mean(self) -> Any:
@@ -160,9 +153,9 @@ class PrimalForm:
         """What `factor` starts from: the weights, as folds are decomposed one by one."""
         return weights
 
-    def at_once(self, *, streamed: bool) -> int:
+    def steps(self, weighed: np.ndarray, alphas: np.ndarray, *, streamed: bool) -> list[Mixture]:
         """Every penalty streams through the same factor."""
-        return np.iinfo(np.int64).max
+        return [Mixture.of_itself(np.arange(len(alphas)))]
 
     def prepare(self, block: Any) -> tuple[Any, list[Any], list[Any], Any]:
         """Products of targets and design over the test and training samples of each fold, and over all."""
@@ -209,16 +202,16 @@ class PrimalForm:
         )
 
     def scores(
-        self, factor: list[FoldFactor], prepared: Any, alphas: np.ndarray, *, scoring: str, to_beat: np.ndarray
+        self, factor: list[FoldFactor], prepared: Any, alphas: np.ndarray, *, scoring: str, **unused: Any
     ) -> np.ndarray:
-        """Mean score over folds, (n_alphas, n_targets); `to_beat` is not read, as no prediction is formed."""
+        """Mean score over folds, (n_alphas, n_targets); no prediction is formed that could be mixed or screened."""
         block, held, kept, _ = prepared
         grid = to_like(alphas, self.design)
         parts = zip(factor, held, kept, strict=True)
         scores = [fold_moments(fold, block, out, rest, grid).score(scoring) for fold, out, rest in parts]
         return to_numpy(_nan_mean(scores))
 
-    def refit(self, prepared: Any, weights: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    def refit(self, prepared: Any, weights: np.ndarray, alphas: np.ndarray, *, out: np.ndarray) -> None:
         """Coefficients (n_features, n_targets) at the weights (n_bands, n_targets) and penalty of each target."""
         whole = prepared[-1]
         turned = cast(whole[: len(self.axes.root)] * 0.0, "float64")
@@ -229,7 +222,7 @@ class PrimalForm:
             # `rotation` holds the roots of weights and eigenvalues; coefficients of axes want only the former.
             solved = (rotation.T @ rotated) / self.axes.root[used][:, None]
             turned[used[:, None], columns[None, :]] = solved
-        return self.axes.lift(turned)
+        out[...] = self.axes.lift(turned)
 
 
 def _fold_grams(left: Any, gram: Any, ones: Any, train: np.ndarray, test: np.ndarray, *, centred: bool) -> _Fold:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,15 @@ class FoldTargets:
         true = block[tested[0] if len(tested) == 1 else test]
         return cls(block, runs, true, half(block[train]) if in_half else None, root)
 
+    @cached_property
+    def sums(self) -> tuple[float, Any, Any]:
+        """Weight of the test samples, and the sums of their targets and of the squares of these, in float64."""
+        true = cast(self.true, "float64")
+        if self.root_weights is None:
+            return float(len(true)), true.sum(0), (true * true).sum(0)
+        root = cast(self.root_weights, "float64")
+        return float((root * root).sum()), root @ true, (true * true).sum(0)
+
     def some(self, columns: np.ndarray) -> FoldTargets:
         """Some of the targets, in full precision."""
         return FoldTargets(self.block[:, columns], self.train, self.true[:, columns], None, self.root_weights)
@@ -118,7 +128,7 @@ class FoldTargets:
 def exact_scores(
     predictors: list[list[Any]], folds: list[FoldTargets], *, scoring: str, mixture: Mixture | None = None
 ) -> np.ndarray:
-    """Mean score over folds, (n_alphas, n_targets).
+    """Mean score over folds, (n_alphas, n_targets), of the penalties solved and then of those mixed.
 
     Parameters
     ----------
@@ -133,10 +143,7 @@ def exact_scores(
         _moments(fold.predictions(own) if mixture is None else _mixed(fold.predictions(own), mixture), fold)
         for own, fold in zip(predictors, folds, strict=True)
     ]
-    scores = to_numpy(_nan_mean([one.score(scoring) for one in products]))
-    if mixture is None:
-        return scores
-    return scores[np.argsort(np.concatenate([mixture.solved, mixture.mixed]))]
+    return to_numpy(_nan_mean([one.score(scoring) for one in products]))
 
 
 def _mixed(predictions: Iterable[Any], mixture: Mixture) -> Iterator[Any]:
@@ -189,7 +196,5 @@ def _moments(predictions: Iterable[Any], fold: FoldTargets) -> Moments:
         sums[1].append(xp.einsum("ij,ij->j", made, made))
         sums[2].append(xp.einsum("ij,ij->j", made, fold.true))
     pred_sum, pred_sq, cross = (cast(xp.stack(one), "float64") for one in sums)
-    true = cast(fold.true, "float64")
-    y_sum = true.sum(0) if root is None else cast(root, "float64") @ true
-    weight = float(len(true)) if root is None else float((fold.root_weights**2).sum())
-    return Moments(weight, y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, (true * true).sum(0))
+    weight, y_sum, y_sq = fold.sums
+    return Moments(weight, y_sum * 0.0, pred_sum, pred_sq, cross, y_sum, y_sq)

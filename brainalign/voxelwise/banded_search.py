@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.arrays import BLOCK_BYTES, row_blocks
+from brainalign.arrays import BLOCK_BYTES
 from brainalign.errors import DataError
 from brainalign.parallel import progress, spawn_seeds
 from brainalign.voxelwise.backend import block_bytes as budget_of
 from brainalign.voxelwise.backend import to_numpy
+from brainalign.voxelwise.banded_grams import BandedProblem
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_primal import PrimalForm
 from brainalign.voxelwise.banded_scores import is_screened
@@ -127,12 +128,12 @@ def plan_banded(
     sample_weight = as_weights(sample_weight, len(X))
     folds = _check_folds(folds, len(X), sample_weight)
     dtype = dtype or ("float32" if str(X.dtype).endswith("float32") else "float64")
+    problem = BandedProblem(X, bands, folds, centred=fit_intercept, dtype=dtype, sample_weight=sample_weight)
     n_axes = sum(min(band.stop - band.start, len(X)) for band in bands)
     n_alphas = 19 if isinstance(alphas, str) else np.size(alphas)
-    form_type = _cheaper(len(X), n_axes, len(folds), n_alphas)
-    form = form_type.of(X, bands, folds, centred=fit_intercept, dtype=dtype, sample_weight=sample_weight)
+    form = _cheaper(len(X), n_axes, len(folds), n_alphas).of(problem)
     grid = auto_alphas(form.eigenvalues()) if isinstance(alphas, str) and alphas == "auto" else check_alphas(alphas)
-    return BandedPlan(X, form, grid, len(bands))
+    return BandedPlan(problem, form, grid)
 
 
 def _cheaper(n_samples: int, n_axes: int, n_folds: int, n_alphas: int) -> type[KernelForm] | type[PrimalForm]:
@@ -171,16 +172,19 @@ class BandedPlan:
 
     Parameters
     ----------
-    X : array (n_samples, n_features)
+    problem : BandedProblem
     form : KernelForm or PrimalForm
     alphas : array (n_alphas,)
-    n_bands : int
     """
 
-    X: Any
+    problem: BandedProblem
     form: Any
     alphas: np.ndarray
-    n_bands: int
+
+    @property
+    def n_bands(self) -> int:
+        """How many feature spaces there are."""
+        return len(self.problem.bands)
 
     def targets(self, Y: Any, *, block_bytes: int | None = None) -> PreparedTargets:
         """Check targets against the design and prepare to hand them out in blocks."""
@@ -236,14 +240,15 @@ class BandedPlan:
         where = np.full(best.shape, self.alphas.argmax())
         for row, weight in enumerate(progress(weights, description=description)):
             weighed = form.weigh(weight)
-            streamed = targets.source.n_together < len(targets.mean)
-            for part in row_blocks(len(self.alphas), 1, budget=form.at_once(streamed=streamed)):
-                grid = self.alphas[part]
+            for step in form.steps(weighed, self.alphas, streamed=targets.streamed):
+                grid = self.alphas[step.solved]
                 factor = form.factor(weighed, grid)
                 for columns, prepared in targets:
                     ahead = best[:, columns].max(axis=0)
-                    scores = form.scores(factor, prepared, grid, scoring=scoring, to_beat=ahead)
-                    _keep_best(best[row, columns], where[row, columns], scores, part.start)
+                    scores = form.scores(factor, prepared, grid, scoring=scoring, mixture=step, to_beat=ahead)
+                    _keep_best(best[row, columns], where[row, columns], scores, step.order)
+                del factor  # before the next is made
+            del weighed
         best[:, targets.constant] = np.nan
         return choose(weights, best, self.alphas[where])
 
@@ -252,7 +257,7 @@ class BandedPlan:
         targets = Y if isinstance(Y, PreparedTargets) else self.targets(Y)
         coef = np.empty((len(self.form.mean), len(alphas)), dtype=self.form.dtype)
         for columns, prepared in targets:
-            coef[:, columns] = self.form.refit(prepared, weights[:, columns], alphas[columns])
+            self.form.refit(prepared, weights[:, columns], alphas[columns], out=coef[:, columns])
         return coef
 
     def fit(self, targets: PreparedTargets, coef: np.ndarray, choice: Choice) -> RidgeFit:
@@ -280,23 +285,28 @@ class PreparedTargets:
         """(n_targets,), whether a target holds a single value."""
         return self.source.constant
 
+    @property
+    def streamed(self) -> bool:
+        """Whether targets go through in several blocks."""
+        return self.source.n_together < len(self.mean)
+
     def __iter__(self) -> Iterator[tuple[slice, Any]]:
         if self._kept:
             return iter(self._kept)
         made = ((columns, self.form.prepare(block)) for columns, block in self.source)
-        if self.source.n_together < len(self.mean):
+        if self.streamed:
             return made
         self._kept.extend(made)
         return iter(self._kept)
 
 
-def _keep_best(best: np.ndarray, where: np.ndarray, scores: np.ndarray, first: int) -> None:
+def _keep_best(best: np.ndarray, where: np.ndarray, scores: np.ndarray, positions: np.ndarray) -> None:
     """Note in place where a penalty beats those so far; a score that does not exist beats none."""
     scores = np.where(np.isnan(scores), -np.inf, scores)
     top = scores.argmax(axis=0)
     value = np.take_along_axis(scores, top[None], axis=0)[0]
     better = value > best
-    best[better], where[better] = value[better], first + top[better]
+    best[better], where[better] = value[better], positions[top[better]]
 
 
 def choose(weights: np.ndarray, scores: np.ndarray, alphas: np.ndarray) -> Choice:

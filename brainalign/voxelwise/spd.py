@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.arrays import row_blocks
-from brainalign.voxelwise.backend import cast, is_tensor, namespace
+from brainalign.voxelwise.backend import cast, is_tensor, namespace, to_like
 
 __all__ = ["factorise", "invert", "shifted", "solve"]
 
@@ -15,16 +15,18 @@ _LEAF = 250
 """Larger matrices are inverted by halves: products run at full speed, LAPACK's inverse at half of it."""
 
 
-def shifted(gram: Any, alpha: float, dtype: str) -> Any:
-    """A new array ``gram + alpha``, for others to overwrite."""
-    made = cast(gram.clone(), dtype) if is_tensor(gram) else gram.astype(dtype, copy=True)
-    diagonal = np.arange(len(made))
-    made[diagonal, diagonal] += alpha
+def shifted(gram: Any, alpha: Any, dtype: str) -> Any:
+    """A new array ``gram + alpha``, for others to overwrite; a stack of them for an array of penalties."""
+    xp, n, alpha = namespace(gram), len(gram), np.asarray(alpha, dtype=np.float64)
+    made = xp.empty((*alpha.shape, n, n), dtype=getattr(xp, dtype), device=gram.device)
+    made[...] = gram
+    diagonal = np.arange(n)
+    made[..., diagonal, diagonal] += cast(to_like(alpha[..., None], gram), dtype)
     return made
 
 
 def invert(a: Any) -> Any:
-    """Inverse of a symmetric positive definite matrix.
+    """Inverse of a symmetric positive definite matrix, or of each of a stack: at once by torch, in turn by numpy.
 
     Raises
     ------
@@ -39,6 +41,8 @@ def invert(a: Any) -> Any:
     """
     if is_tensor(a):
         return namespace(a).cholesky_inverse(factorise(a))
+    if a.ndim == 3:
+        return invert(a[0])[None] if len(a) == 1 else np.stack([invert(one) for one in a])
     if len(a) <= _LEAF:
         return _invert_leaf(a)
     # [[A, B], [B', D]]^-1 with S = D - B'A^-1B: [[A^-1 + X S^-1 X', -X S^-1], [., S^-1]] and X = A^-1 B.

@@ -13,8 +13,9 @@ from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
 from brainalign.trials import Trials
-from brainalign.voxelwise import BandedRidge, Ridge, banded_scores
+from brainalign.voxelwise import BandedRidge, Ridge, banded_kernel, banded_scores
 from brainalign.voxelwise.banded_gradient import plan_gradient
+from brainalign.voxelwise.banded_grams import BandedProblem
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_primal import PrimalForm
 from brainalign.voxelwise.banded_search import BandedPlan, draw_weights, plan_banded
@@ -64,8 +65,8 @@ def scores_one_by_one(X, Y, bands, folds, weights, *, fit_intercept=True, scorin
 
 
 def planned(form, X, bands, folds, *, fit_intercept=True, alphas=ALPHAS) -> BandedPlan:
-    made = form.of(X, bands, folds, centred=fit_intercept, dtype=str(X.dtype))
-    return BandedPlan(X, made, np.asarray(alphas), len(bands))
+    problem = BandedProblem(X, bands, folds, centred=fit_intercept, dtype=str(X.dtype).rpartition(".")[2])
+    return BandedPlan(problem, form.of(problem), np.asarray(alphas))
 
 
 SHAPES = {"tall": (60, (5, 7, 4)), "wide": (40, (30, 60, 10)), "train smaller than rank": (60, (20, 25, 13))}
@@ -196,7 +197,7 @@ def test_the_band_that_drives_a_target_gets_its_weight_and_a_shuffled_copy_finds
     assert shuffled.cv_scores_.mean() < 0.05
 
 
-def test_targets_in_blocks_and_penalties_in_parts_change_nothing():
+def test_targets_in_blocks_change_nothing():
     X, Y = problem(40, (30, 25), 23)
     folds, weights = list(KFold(4).split(X)), draw_weights(2, 8)
     for form in FORMS:
@@ -208,9 +209,34 @@ def test_targets_in_blocks_and_penalties_in_parts_change_nothing():
         np.testing.assert_allclose(parts.by_candidate, whole.by_candidate, atol=1e-12)
         one_block, blocks = plan.refit(Y, whole.weights, whole.alphas), plan.refit(targets, whole.weights, whole.alphas)
         np.testing.assert_allclose(blocks, one_block, atol=1e-12)
-    plan = planned(KernelForm, X, slices((30, 25)), folds)
-    object.__setattr__(plan.form, "at_once", lambda: 2)
-    np.testing.assert_allclose(plan.search(Y, weights).by_candidate, whole.by_candidate, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("centred", [True, False])
+def test_torch_and_matrices_inverted_as_a_stack_give_what_numpy_gives(centred, dtype, monkeypatch):
+    """As on a GPU, where all penalties of a candidate are inverted at once; folds of unequal size, and with gaps."""
+    torch = pytest.importorskip("torch")
+    X, Y = problem(42, (30, 25), 12, offset=3.0 if centred else 0.0)
+    X, Y = X.astype(dtype), Y.astype(dtype)
+    folds = [*KFold(4).split(X), (np.arange(5, 30), np.arange(36, 42))]
+    weights, alphas = draw_weights(2, 6), np.logspace(-1, 6, 12)
+    bands, stacks, inverse = slices((30, 25)), [], banded_kernel.invert
+    ours = planned(KernelForm, X, bands, folds, fit_intercept=centred, alphas=alphas)
+    expected = ours.search(Y, weights)
+    monkeypatch.setattr(banded_kernel, "invert", lambda a: stacks.append(len(a)) or inverse(a))
+    tolerance = 1e-10 if dtype == "float64" else 2e-5
+    for together in (False, True):
+        monkeypatch.setattr(banded_kernel, "_inverts_together", lambda like, together=together: together)
+        stacks.clear()
+        theirs = planned(KernelForm, torch.as_tensor(X), bands, folds, fit_intercept=centred, alphas=alphas)
+        found = theirs.search(Y, weights)
+        assert max(stacks) > 4 if together else max(stacks) == 1
+        np.testing.assert_allclose(found.by_candidate, expected.by_candidate, atol=tolerance)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=tolerance)
+        same = found.alphas == expected.alphas
+        assert same.all() or (dtype == "float32" and same.mean() > 0.8)
+        chosen = expected.weights, expected.alphas
+        np.testing.assert_allclose(theirs.refit(Y, *chosen), ours.refit(Y, *chosen), atol=10 * tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -262,7 +288,7 @@ def test_the_cheaper_form_is_taken():
 def test_the_gradient_is_that_of_the_brute_force_loss(fit_intercept):
     X, Y = problem(60, (5, 30, 4), 3, offset=1.0 if fit_intercept else 0.0)
     bands, folds = slices((5, 30, 4)), list(KFold(4).split(X))
-    plan = plan_gradient(X, bands, folds, fit_intercept=fit_intercept, dtype="float64")
+    plan = plan_gradient(BandedProblem(X, bands, folds, centred=fit_intercept))
     delta = np.random.default_rng(0).standard_normal((3, 3)) - 2
 
     def loss(delta):
@@ -447,10 +473,13 @@ def test_a_weight_of_two_is_the_row_twice_and_of_zero_none(form, alphas, fit_int
     bands, weights = slices((20, 30) if form is KernelForm else (6, 5)), draw_weights(2, 5)
     X, Y = X.astype(dtype), Y.astype(dtype)
     options = {"centred": fit_intercept, "dtype": dtype}
-    weighted = BandedPlan(
-        X, form.of(X, bands, folds, sample_weight=counts.astype(float), **options), np.asarray(alphas), 2
+    weighted, plain = (
+        BandedPlan(problem, form.of(problem), np.asarray(alphas))
+        for problem in (
+            BandedProblem(X, bands, folds, sample_weight=counts.astype(float), **options),
+            BandedProblem(X[twice], bands, repeated, **options),
+        )
     )
-    plain = BandedPlan(X[twice], form.of(X[twice], bands, repeated, **options), np.asarray(alphas), 2)
     tolerance = {"float64": 1e-6 if alphas is not ALPHAS else 1e-9, "float32": 5e-4}[dtype]
     for scoring in ("r2", "correlation"):
         one, two = weighted.search(Y, weights, scoring=scoring), plain.search(Y[twice], weights, scoring=scoring)
@@ -471,9 +500,9 @@ def test_the_estimator_and_its_gradient_take_sample_weights(shape):
     plain = BandedRidge(ALPHAS, repeated, **options).fit(X[twice], Y[twice])
     np.testing.assert_allclose(weighted.cv_scores_, plain.cv_scores_, atol=1e-9)
     np.testing.assert_allclose(weighted.predict(X), plain.predict(X), atol=1e-8)
-    more = {"dtype": "float64", "bands": slices(shape[1])}
-    fine = plan_gradient(X, folds=folds, sample_weight=counts.astype(float), **more)
-    alike = plan_gradient(X[twice], folds=repeated, **more)
+    bands = slices(shape[1])
+    fine = plan_gradient(BandedProblem(X, bands, folds, sample_weight=counts.astype(float)))
+    alike = plan_gradient(BandedProblem(X[twice], bands, repeated))
     delta, root = np.log(weighted.band_weights_ + 0.1), np.sqrt(counts)[:, None]
     about = Y - np.average(Y, axis=0, weights=counts)
     for one, two in zip(

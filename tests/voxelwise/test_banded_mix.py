@@ -7,6 +7,7 @@ import pytest
 from sklearn.model_selection import KFold
 
 from brainalign.voxelwise import banded_kernel
+from brainalign.voxelwise.banded_grams import BandedProblem
 from brainalign.voxelwise.banded_kernel import KernelForm
 from brainalign.voxelwise.banded_mix import TOLERANCE, Mixture, spanning
 from brainalign.voxelwise.banded_search import BandedPlan
@@ -37,8 +38,8 @@ def test_scores_are_those_of_solving_every_penalty(centred, scoring, monkeypatch
     X = rng.standard_normal((60, 90)).astype(np.float32)
     Y = (X @ rng.standard_normal((90, 5)) + 5 * rng.standard_normal((60, 5)) + 3.0 * centred).astype(np.float32)
     bands, alphas = (slice(0, 40), slice(40, 90)), np.logspace(0, 7, 15)
-    form = KernelForm.of(X, bands, list(KFold(4).split(X)), centred=centred, dtype="float32")
-    plan, weights = BandedPlan(X, form, alphas, 2), np.array([[0.5, 0.5], [1.0, 0.0]])
+    problem = BandedProblem(X, bands, list(KFold(4).split(X)), centred=centred, dtype="float32")
+    plan, weights = BandedPlan(problem, KernelForm.of(problem), alphas), np.array([[0.5, 0.5], [1.0, 0.0]])
     found = plan.search(Y, weights, scoring=scoring)
     monkeypatch.setattr(banded_kernel, "spanning", solve_all)
     expected = plan.search(Y, weights, scoring=scoring)
