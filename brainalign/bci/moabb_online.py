@@ -284,16 +284,13 @@ class BlockedWindows(LeaveOneGroupOut):
         if groups is None or np.ndim(groups) != 2 or np.shape(groups)[1] != 4:
             raise DataError("blocks of time need to know when windows are", expected="groups=window_groups")
         run, onset, stop, purity = np.asarray(groups, dtype=float).T
-        gap = float(np.median(stop - onset)) if self.gap is None else self.gap
-        fold = _blocks(run, onset, self.n_splits)
+        length = float(np.median(stop - onset))
+        fold, distance = _blocks(run, onset, self.n_splits)
+        gap = length if self.gap is None else self.gap
         for number in range(self.n_splits):
             tested = fold == number
-            far = ~tested
-            for one in np.unique(run[tested]):
-                here = tested & (run == one)
-                # Half a microsecond for onsets that are sums of floats.
-                near = (stop > onset[here].min() - gap + 5e-7) & (onset < stop[here].max() + gap - 5e-7)
-                far &= ~(near & (run == one))
+            # Starts of two windows lie a window and the gap apart; half a microsecond for sums of floats.
+            far = distance[number] >= length + gap - 5e-7
             train = np.flatnonzero(far & (purity >= self.min_purity))
             if y is not None and len(np.unique(np.asarray(y)[train])) < 2:
                 raise DataError(
@@ -304,9 +301,12 @@ class BlockedWindows(LeaveOneGroupOut):
             yield train, np.flatnonzero(tested)
 
 
-def _blocks(run: NDArray, onset: NDArray, n_splits: int) -> NDArray[np.int64]:
-    """Which block of its run's time each window lies in; blocks have equally many steps."""
-    fold = np.empty(len(run), dtype=np.int64)
+def _blocks(run: NDArray, onset: NDArray, n_splits: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which block of its run's time each window lies in, and how far (seconds) it starts from each block's starts.
+
+    Blocks have equally many steps, whether or not a window of each step is there.
+    """
+    fold, distance = np.empty(len(run), dtype=np.int64), np.empty((n_splits, len(run)))
     for one in np.unique(run):
         here = run == one
         times = onset[here] - onset[here].min()
@@ -316,7 +316,9 @@ def _blocks(run: NDArray, onset: NDArray, n_splits: int) -> NDArray[np.int64]:
         place = np.round(times / gaps.min()).astype(int)
         edges = np.linspace(0, place.max() + 1, n_splits + 1).round()
         fold[here] = np.searchsorted(edges, place, side="right") - 1
-    return fold
+        before, after = edges[:-1, None] - place, place - (edges[1:, None] - 1)
+        distance[:, here] = gaps.min() * np.maximum(before, after)
+    return fold, distance
 
 
 class PseudoOnlineEvaluation(WithinSessionEvaluation):
