@@ -19,9 +19,9 @@ from brainalign.cache import atomic_write_bytes, atomic_write_text, to_json
 from brainalign.encoders import Encoder, load_encoder
 from brainalign.encoders.registry import encoder_class
 from brainalign.errors import DataError, LeakageError
+from brainalign.experiment.recordings import open_recording
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
-from brainalign.loaders.registry import load
 from brainalign.parallel import progress
 from brainalign.scoring.identification import retrieval, two_way_identification
 from brainalign.scoring.score import Score
@@ -41,7 +41,7 @@ class Recipe:
     Parameters
     ----------
     data : str
-        Name of a data spec, or a folder that `Trials.save` wrote.
+        Name of a data spec, a folder, or files: see `brainalign.experiment.recordings.open_recording`.
     latents : dict of str to str
         For each target a model id, or a folder that `Latents.save` wrote. One named "latents" is fitted by itself.
     root, subject, options
@@ -85,13 +85,7 @@ class Recipe:
 
     def recording(self) -> tuple[Trials, Trials]:
         """Train and test."""
-        if (Path(self.data) / "manifest.json").is_file():
-            trials: Any = Trials.open(self.data)
-        else:
-            trials = load(self.data, root=self.root, subject=self.subject, **self.options)
-            trials = trials[0] if isinstance(trials, tuple) else trials
-        if not isinstance(trials, Trials):
-            raise DataError(f"'{self.data}' holds no responses to fit an encoder on", found=type(trials).__name__)
+        trials = open_recording(self.data, self.options, root=self.root, subject=self.subject)
         if self.zscore is not None:
             trials = trials.zscore(self.zscore)
         by = self.by or ("split" if "split" in trials.trials else "stimulus_id")

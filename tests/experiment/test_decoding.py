@@ -212,3 +212,57 @@ def test_latents_that_lack_a_stimulus_are_refused(recording, tmp_path):
     Trials(np.zeros((2, 3)), table).save(tmp_path / "one")
     told = run("fit", tmp_path / "one", "--latents", tmp_path / "half", "--out", tmp_path / "run", fails=True)
     assert "too few groups" in told
+
+
+def test_a_page_of_the_scores_beside_the_pictures(fitted):
+    plain = run("score", fitted, "--report")
+    assert "report: " in plain and "All scores" in (fitted / "report.html").read_text()
+    decoded = {"model": "pixels:8:grey", "n_stimuli": 24, "n_repetitions": 1}
+    options = [part for name, value in decoded.items() for part in ("--option", f"{name}={value}")]
+    out = fitted / "other"
+    run("fit", "simulated", *options, "--latents", "pixels:8:grey", "--out", out)
+    run("reconstruct", out, "--generator", "pixels")
+    run("score", out, "--metric", "PixCorr", "--report")
+    html = (out / "report.html").read_text()
+    assert all(word in html for word in ("PixCorr", "shuffled brain", "generator ceiling", "data:image/"))
+
+
+def test_files_of_a_scanner_and_of_an_amplifier(tmp_path, monkeypatch):
+    """NIfTI and FIF by name or pattern, with the pictures in a folder: the trials that the loaders give."""
+    import brainalign as ba
+    from brainalign.experiment.recordings import open_recording
+    from tests.readme_files import write_own_data
+
+    write_own_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    table = pd.read_csv("events.tsv", sep="\t").iloc[:10].assign(stimulus_id=[f"s{i}" for i in range(10)])
+    table.to_csv("events.tsv", sep="\t", index=False)
+    options = {"events": "events.tsv", "mask": "brain.nii.gz", "model": "lss"}
+    found = open_recording("bold.nii*", options, subject="7")
+    expected = ba.load_fmri("bold.nii.gz", **options)
+    np.testing.assert_array_equal(found.responses, expected.responses)
+    assert set(found.trials["subject"]) == {"7"}
+    sensors = open_recording("sub-01_raw.fif", {"events": "events.tsv", "tmax": 0.5}, root=tmp_path)
+    assert sensors.times is not None and sensors.shape[1] == 3
+    for name in set(found.stimulus_ids):
+        Image.new("RGB", (8, 8), (60, 90, 20 * int(name[1:]))).save(tmp_path / f"{name}.png")
+    assert open_recording("bold.nii.gz", options | {"stimuli": str(tmp_path)}).stimuli.image("s3").size == (8, 8)
+    words = ("--option", "events=events.tsv", "--option", "mask=brain.nii.gz", "--test-size", 0.2)
+    told = run("fit", "bold.nii.gz", *words, "--latents", "pixels:8", "--out", "run", fails=True)
+    assert "comes without pictures" in told
+    run(
+        "fit",
+        "bold.nii.gz",
+        *words,
+        "--option",
+        "stimuli=.",
+        "--latents",
+        "pixels:2",
+        "--param",
+        "cv=loo",
+        "--out",
+        "run",
+    )
+    assert load_encoder("run/encoder").n_features_in_ == found.n_units
+    assert "fMRI needs its events" in run("fit", "bold.nii.gz", "--latents", "pixels:2", "--out", "b", fails=True)
+    assert "files of several kinds" in run("fit", "*", "--latents", "pixels:2", "--out", "b", fails=True)
