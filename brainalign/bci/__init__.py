@@ -27,6 +27,7 @@ _HOMES = {
     "from_tangent": "geometry",
     "information_transfer_rate": "metrics",
     "label_windows": "windows",
+    "nested_search": "search",
     "normalised_mcc": "metrics",
     "pipeline_names": "pipelines",
     "register_moabb_dataset": "moabb_datasets",

@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainalign.arrays import row_blocks
-from brainalign.bci.augmented import ConditionedCovariances, as_epochs, shrunk
+from brainalign.bci.augmented import IN_CACHE, ConditionedCovariances, as_epochs, shrunk
 from brainalign.errors import unknown
 
 __all__ = ["ESTIMATORS", "Covariances", "trial_covariances"]
 
 ESTIMATORS = ("cov", "scm", "oas", "lwf")
-_IN_CACHE = 2 * 2**20
-"""Bytes of trials that are centred and multiplied together, so that they are read from memory once."""
 
 
 def trial_covariances(X: ArrayLike, estimator: str = "oas") -> NDArray[np.float64]:
@@ -50,7 +48,7 @@ def trial_covariances(X: ArrayLike, estimator: str = "oas") -> NDArray[np.float6
     X = as_epochs(X)
     n_trials, n_channels, n_times = X.shape
     made = np.empty((n_trials, n_channels, n_channels))
-    for rows in row_blocks(n_trials, 8 * n_channels * n_times, budget=_IN_CACHE):
+    for rows in row_blocks(n_trials, 8 * n_channels * n_times, budget=IN_CACHE):
         centred = X[rows] - X[rows].mean(axis=-1, keepdims=True)
         made[rows] = centred @ centred.swapaxes(-1, -2) / (n_times - (estimator == "cov"))
         if estimator in ("oas", "lwf"):

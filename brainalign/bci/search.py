@@ -15,19 +15,19 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
 
 from brainalign.bci.augmented import AugmentedCovariance, as_epochs, common_subspace, conditioned, refuse_flat
-from brainalign.bci.geometry import riemannian_mean, tangent_vectors
+from brainalign.bci.geometry import as_vectors, mean_and_logarithms, tangent_vectors
 from brainalign.bci.lagged import augmented_grid
 from brainalign.errors import DataError
 from brainalign.parallel import parallel_map
 
-__all__ = ["AugmentedSVC"]
+__all__ = ["AugmentedSVC", "nested_search"]
 
 _ONE_TO_TEN = tuple(range(1, 11))
 
@@ -122,21 +122,12 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
         X, y = as_epochs(X), np.asarray(y)
         refuse_flat(X)
         self._check(X, y)
+        return self._choose(X, y, _grid_scores(self, X, y, [np.arange(len(X))])[0])
+
+    def _choose(self, X: NDArray, y: NDArray, results: pd.DataFrame) -> Self:
+        """Take the best setting, and fit it on all trials."""
         self.classes_ = np.unique(y)
-        splitter = self.cv
-        if isinstance(splitter, int):
-            splitter = StratifiedKFold(splitter, shuffle=True, random_state=self.seed)
-        folds = list(check_cv(splitter, y, classifier=True).split(X, y))
-        for number, (train, _) in enumerate(folds):
-            if len(np.unique(y[train])) < len(self.classes_):
-                raise DataError(f"inner fold {number} lacks a class", expected=self.classes_, found=np.unique(y[train]))
-        lags = [int(lag) for lag in self.lags]
-        # Order 1 does not depend on the lag: it goes with the first one.
-        jobs = [(lag, [p for p in self.orders if p > 1 or lag == lags[0]]) for lag in lags]
-        tables = parallel_map(partial(_score_lag, self, X, y, folds), jobs, n_jobs=self.n_jobs)
-        self.cv_results_ = pd.concat([pd.DataFrame(rows) for rows in tables], ignore_index=True).sort_values(
-            ["order", "lag", "C", "kernel"], ignore_index=True
-        )
+        self.cv_results_ = results
         best = self.cv_results_.iloc[int(self.cv_results_["score"].to_numpy().argmax())]
         self.best_params_: dict[str, Any] = {
             "order": int(best["order"]),
@@ -165,8 +156,8 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
             chosen["order"], chosen["lag"], retain=self.retain, shrinkage=self.shrinkage
         )
         covariances = self.transformer_.fit_transform(X)
-        self.mean_ = riemannian_mean(covariances, tolerance=self.tolerance)
-        self.machine_ = SVC(C=chosen["C"], kernel=chosen["kernel"]).fit(tangent_vectors(covariances, self.mean_), y)
+        self.mean_, logs = mean_and_logarithms(covariances, tolerance=self.tolerance)
+        self.machine_ = SVC(C=chosen["C"], kernel=chosen["kernel"]).fit(as_vectors(logs), y)
 
     def _check(self, X: NDArray, y: NDArray) -> None:
         if y.shape != (len(X),) or len(np.unique(y)) < 2:
@@ -183,20 +174,93 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
             raise DataError("the grid is empty", expected="at least one order, lag, C and kernel")
 
 
+def nested_search(model: AugmentedSVC, X: ArrayLike, y: ArrayLike, *, cv: Any = 5) -> list[AugmentedSVC]:
+    """Fit a search on the training trials of each outer fold, the covariances of a cell made once for all folds.
+
+    Parameters
+    ----------
+    model : AugmentedSVC
+    X : array (n_trials, n_channels, n_times)
+    y : array (n_trials,)
+    cv : int or splitter
+        Outer folds, as `AugmentedSVC.cv`.
+
+    Returns
+    -------
+    list of AugmentedSVC
+        The same, fold by fold, as ``clone(model).fit(X[train], y[train])``, with `test_rows_` beside: the trials that
+        it has not seen.
+
+    Raises
+    ------
+    DataError
+        As `AugmentedSVC.fit`.
+
+    Examples
+    --------
+    >>> rng, y = np.random.default_rng(0), np.tile([0, 1], 20)
+    >>> X = rng.standard_normal((40, 2, 60)) * np.where(y, 2.0, 1.0)[:, None, None]
+    >>> models = nested_search(AugmentedSVC([1, 2], [1], C=[1.0]), X, y, cv=4)
+    >>> np.mean([one.score(X[one.test_rows_], y[one.test_rows_]) for one in models])
+    np.float64(1.0)
+    """
+    X, y = as_epochs(X), np.asarray(y)
+    refuse_flat(X)
+    model._check(X, y)
+    outer = _folds(cv, X, y, model.seed, "outer")
+    tables = _grid_scores(model, X, y, [train for train, _ in outer])
+    made = []
+    for (train, test), table in zip(outer, tables, strict=True):
+        one = clone(model)._choose(X[train], y[train], table)
+        one.test_rows_ = test
+        made.append(one)
+    return made
+
+
+def _folds(cv: Any, X: NDArray, y: NDArray, seed: int, which: str) -> list[tuple[NDArray, NDArray]]:
+    """Rows to train and to test on; each class must be in every train part."""
+    splitter = StratifiedKFold(cv, shuffle=True, random_state=seed) if isinstance(cv, int) else cv
+    made = list(check_cv(splitter, y, classifier=True).split(X, y))
+    classes = np.unique(y)
+    for number, (train, _) in enumerate(made):
+        if len(np.unique(y[train])) < len(classes):
+            raise DataError(f"{which} fold {number} lacks a class", expected=classes, found=np.unique(y[train]))
+    return made
+
+
+def _grid_scores(model: AugmentedSVC, X: NDArray, y: NDArray, parts: list[NDArray]) -> list[pd.DataFrame]:
+    """For each set of trials to search on, the table of `AugmentedSVC.cv_results_`."""
+    inner = []
+    for rows in parts:
+        folds = _folds(model.cv, X[rows], y[rows], model.seed, "inner")
+        inner.append([(rows[train], rows[test]) for train, test in folds])
+    lags = [int(lag) for lag in model.lags]
+    # Order 1 does not depend on the lag: it goes with the first one. High orders cost most: they are dealt out last.
+    jobs = [(lag, [p for p in model.orders if p > 1 or lag == lags[0]]) for lag in lags]
+    done = parallel_map(partial(_score_lag, model, X, y, inner), jobs, n_jobs=model.n_jobs)
+    return [
+        pd.DataFrame([row for tables in done for row in tables[number]]).sort_values(
+            ["order", "lag", "C", "kernel"], ignore_index=True
+        )
+        for number in range(len(parts))
+    ]
+
+
 def _score_lag(
-    model: AugmentedSVC, X: NDArray, y: NDArray, folds: list[Any], job: tuple[int, Iterable[int]]
-) -> list[dict[str, Any]]:
-    """Scores of all settings at one lag."""
+    model: AugmentedSVC, X: NDArray, y: NDArray, inner: list[list[Any]], job: tuple[int, Iterable[int]]
+) -> list[list[dict[str, Any]]]:
+    """Scores of all settings at one lag, for each set of inner folds."""
     lag, orders = job
-    rows: list[dict[str, Any]] = []
+    made: list[list[dict[str, Any]]] = [[] for _ in inner]
     for order, _, covariances in augmented_grid(X, orders, [lag]):
-        scores = np.mean(list(_score_folds(model, covariances, y, folds)), axis=0)
-        rows += [
-            {"order": order, "lag": lag, "C": float(C), "kernel": kernel, "score": scores[i, j]}
-            for i, kernel in enumerate(model.kernels)
-            for j, C in enumerate(model.C)
-        ]
-    return rows
+        for rows, folds in zip(made, inner, strict=True):
+            scores = np.mean(list(_score_folds(model, covariances, y, folds)), axis=0)
+            rows += [
+                {"order": order, "lag": lag, "C": float(C), "kernel": kernel, "score": scores[i, j]}
+                for i, kernel in enumerate(model.kernels)
+                for j, C in enumerate(model.C)
+            ]
+    return made
 
 
 def _score_folds(
@@ -206,41 +270,49 @@ def _score_folds(
     before: tuple[NDArray | None, NDArray] | None = None
     for train, test in folds:
         basis = None if model.retain is None else common_subspace(covariances[train], model.retain)
-        matrices = conditioned(covariances, basis, model.shrinkage)
-        start = None if before is None else _carried(*before, basis)
-        mean = riemannian_mean(matrices[train], start=start, tolerance=model.tolerance)
+        matrices = conditioned(covariances[train], basis, model.shrinkage)
+        start = None if before is None else _carried(*before, basis, matrices.mean(axis=0))
+        mean, logs = mean_and_logarithms(matrices, start=start, tolerance=model.tolerance)
         before = basis, mean
-        vectors = tangent_vectors(matrices, mean)
+        known = as_vectors(logs)
+        new = tangent_vectors(conditioned(covariances[test], basis, model.shrinkage), mean)
         yield np.array(
-            [[_score(model, one, C, y, train, test) for C in model.C] for one in _grams(model, vectors, train)]
+            [
+                [_score(model, within, across, C, y[train], y[test]) for C in model.C]
+                for within, across in _grams(model, known, new)
+            ]
         )
 
 
-def _carried(old: NDArray | None, mean: NDArray, new: NDArray | None) -> NDArray | None:
-    """The mean of the neighbouring fold in the subspace of this one; None where the subspaces differ in size."""
+def _carried(old: NDArray | None, mean: NDArray, new: NDArray | None, level: NDArray) -> NDArray[np.float64]:
+    """The mean of the neighbouring fold in the subspace of this one.
+
+    Directions that the other did not have come from `level`, the arithmetic mean here.
+    """
     if old is None or new is None:
         return mean
-    if old.shape != new.shape:
-        return None
     turn = new.T @ old
-    return turn @ mean @ turn.T
+    rest = np.eye(len(turn)) - turn @ turn.T
+    return turn @ mean @ turn.T + rest @ level @ rest
 
 
-def _grams(model: AugmentedSVC, vectors: NDArray, train: NDArray) -> Iterable[NDArray[np.float64]]:
-    """Gram matrix of all trials for each kernel."""
-    linear = vectors @ vectors.T
+def _grams(model: AugmentedSVC, known: NDArray, new: NDArray) -> Iterable[tuple[NDArray, NDArray]]:
+    """Kernel matrices of the training vectors, and of new vectors with them, for each kernel."""
+    within, across = known @ known.T, new @ known.T
     for kernel in model.kernels:
         if kernel == "linear":
-            yield linear
+            yield within, across
         else:
-            squares = np.diag(linear)
-            gamma = 1.0 / (vectors.shape[1] * vectors[train].var())
-            yield np.exp(-gamma * np.maximum(squares[:, None] + squares - 2 * linear, 0.0))
+            gamma = 1.0 / (known.shape[1] * known.var())
+            sizes, others = np.square(known).sum(axis=1), np.square(new).sum(axis=1)
+            yield tuple(
+                np.exp(-gamma * np.maximum(a[:, None] + sizes - 2 * products, 0.0))
+                for a, products in ((sizes, within), (others, across))
+            )
 
 
-def _score(model: AugmentedSVC, gram: NDArray, C: float, y: NDArray, train: NDArray, test: NDArray) -> float:
-    machine = SVC(C=C, kernel="precomputed").fit(gram[np.ix_(train, train)], y[train])
-    across = gram[np.ix_(test, train)]
+def _score(model: AugmentedSVC, within: NDArray, across: NDArray, C: float, y: NDArray, y_new: NDArray) -> float:
+    machine = SVC(C=C, kernel="precomputed").fit(within, y)
     if model.scoring == "accuracy":
-        return float(accuracy_score(y[test], machine.predict(across)))
-    return float(roc_auc_score(y[test], machine.decision_function(across)))
+        return float(accuracy_score(y_new, machine.predict(across)))
+    return float(roc_auc_score(y_new, machine.decision_function(across)))

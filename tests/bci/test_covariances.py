@@ -41,7 +41,7 @@ def test_equal_scikit_learn_trial_by_trial(trials, estimator, n_channels):
 def test_more_channels_than_samples_and_blocks_of_trials(monkeypatch):
     X = np.random.default_rng(1).standard_normal((7, 9, 6))
     whole = trial_covariances(X, "oas")
-    monkeypatch.setattr("brainalign.bci.covariances._IN_CACHE", 1)
+    monkeypatch.setattr("brainalign.bci.covariances.IN_CACHE", 1)
     np.testing.assert_array_equal(trial_covariances(X, "oas"), whole)
     np.testing.assert_allclose(whole[2], oas(X[2].T)[0], atol=1e-12)
 
