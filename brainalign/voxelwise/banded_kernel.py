@@ -28,7 +28,7 @@ from brainalign.voxelwise.spd import factorise, invert, shifted, solve
 __all__ = ["KernelForm", "same_columns"]
 
 _SINGLE = 3e3
-"""Largest eigenvalue over penalty up to which float32 inverts well enough: scores are good to about 1e-5."""
+"""Largest eigenvalue over penalty up to which float32 inverts well enough: scores are good to about 1e-4."""
 _INVERTIBLE = 1e10
 """Above this, folds are decomposed one by one, which needs no inverse."""
 

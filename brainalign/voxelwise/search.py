@@ -16,7 +16,8 @@ from brainalign.voxelwise.solvers import auto_alphas, check_alphas
 
 __all__ = ["best_rows", "line_search", "search_grid"]
 
-N_STEPS = 5
+N_STEPS = 6
+"""After which a score is within about 1e-5 of its top."""
 _GOLDEN = (3 - 5**0.5) / 2
 _NEAREST = 0.02
 """Steps shorter than this in log alpha (2 %) tell nothing."""

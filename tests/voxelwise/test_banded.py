@@ -224,7 +224,7 @@ def test_torch_and_matrices_inverted_as_a_stack_give_what_numpy_gives(centred, d
     ours = planned(KernelForm, X, bands, folds, fit_intercept=centred, alphas=alphas)
     expected = ours.search(Y, weights)
     monkeypatch.setattr(banded_kernel, "invert", lambda a: stacks.append(len(a)) or inverse(a))
-    tolerance = 1e-10 if dtype == "float64" else 2e-5
+    tolerance = 1e-10 if dtype == "float64" else 5e-4  # that of float32 against a loop of solves, above
     for together in (False, True):
         monkeypatch.setattr(banded_kernel, "_inverts_together", lambda like, together=together: together)
         stacks.clear()
