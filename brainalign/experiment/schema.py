@@ -213,7 +213,9 @@ class System(_Record):
     """One way to a picture: an encoder with its hyper-parameters, what it predicts, and what makes pictures of that.
 
     `generator` is one of ``pixels``, ``decode``, ``linear``, ``nearest``, or a name that `load_generator` knows, such
-    as ``mini``; of several latents each is given to it in the role that its space has there.
+    as ``mini``; of several latents each is given to it in the role that its space has there. `choices` are changes to
+    `params`, of which each fold takes the best in `inner_splits` folds of its training side. `shuffles` brains are
+    shuffled for the control: with several its interval is over shuffles, with one over pictures, which is too narrow.
     """
 
     encoder: str = "LinearEncoder"
@@ -222,6 +224,9 @@ class System(_Record):
     generator: str = "pixels"
     options: dict[str, Any] = Field(default_factory=dict)
     controls: bool = True
+    choices: list[dict[str, Any]] = Field(default_factory=list)
+    inner_splits: int = Field(default=3, ge=2)
+    shuffles: int = Field(default=1, ge=1)
 
 
 class Reconstruct(_CrossValidated):
@@ -229,7 +234,9 @@ class Reconstruct(_CrossValidated):
 
     Folds are by `by`, whose column may be the category for a test of categories never seen; ``test_size`` asks for a
     single split instead, and ``by: split`` for the one that the data set came with. `scenes` names attributes of drawn
-    scenes (category, colour, position, ...) that an independent classifier is to read off the pictures.
+    scenes (category, colour, position, ...) that an independent classifier is to read off the pictures. `brain` names
+    latents of pictures from which voxelwise models of each training side predict responses: the reconstruction is then
+    also scored by the brain it would have evoked. It should be no target of a system.
     """
 
     kind: Literal["reconstruct"]
@@ -242,11 +249,13 @@ class Reconstruct(_CrossValidated):
     gallery: int | None = Field(default=None, ge=2)
     test_size: float | None = Field(default=None, gt=0, lt=1)
     protocol: str | None = None
+    brain: str | None = None
 
     @property
     def latents(self) -> list[str]:
-        """Every target of every system."""
-        return list(dict.fromkeys(name for system in self.systems.values() for name in system.latents))
+        """Every target of every system, and what the models of the brain read."""
+        wanted = [name for system in self.systems.values() for name in system.latents]
+        return list(dict.fromkeys([*wanted, *([] if self.brain is None else [self.brain])]))
 
 
 Metric = Literal["correlation", "euclidean", "sqeuclidean", "cosine"]
@@ -384,6 +393,10 @@ class Experiment(_Record):
                             f"analysis '{one.name}' wants {field} '{wanted}'.{closest(wanted, known)} "
                             f"Known: {sorted(known)}"
                         )
+            if isinstance(one, Reconstruct) and one.brain is not None:
+                read = self.latents[one.brain]
+                if read.model is None or len(read.layers or [""]) != 1:
+                    raise ValueError(f"the brain of '{one.name}' is predicted from one model and one of its layers")
             if self.dataset.subjects is not None and not isinstance(one, Rsa | RsaRegions):
                 raise ValueError(f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa takes several")
         return self

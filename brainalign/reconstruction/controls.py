@@ -31,7 +31,14 @@ class PictureMaker(Protocol):
 
 
 def control_pictures(
-    encoder: Any, generator: PictureMaker, train: Trials, test: Trials, latents: Any, *, seed: int = 0
+    encoder: Any,
+    generator: PictureMaker,
+    train: Trials,
+    test: Trials,
+    latents: Any,
+    *,
+    seed: int = 0,
+    shuffles: int = 1,
 ) -> dict[str, Stimuli]:
     """Pictures of every control, for `reconstruction_table`.
 
@@ -51,27 +58,40 @@ def control_pictures(
         With the pictures seen.
     latents : Latents, or dict of str to Latents
         What the encoder was fitted on, with the test pictures in it. Neighbours are sought in the first.
+    seed : int
+    shuffles : int
+        Shuffled brains, each an encoder of its own; all but the first are called ``"shuffled brain #2"`` and so on,
+        and `reconstruction_table` gives their mean with an interval over them.
 
     Notes
     -----
     A shuffled brain is one wrong map, the same for all test pictures, and where few dimensions (the brightness of the
     background, say) decide which pictures look alike it can agree or disagree with all of them at once. An interval
-    over pictures is therefore too narrow for this row: over many seeds its mean is chance, while one seed may lie
-    beyond its own interval on either side. To test against it, shuffle under several seeds.
+    over pictures is therefore too narrow for one shuffle: over many its mean is chance, while a single one may lie
+    beyond its own interval on either side. Ask for several where the row is to be tested against.
 
     Raises
     ------
     LeakageError
         When train and test share a stimulus.
+    DataError
+        When no shuffle is asked for.
     """
+    if int(shuffles) != shuffles or shuffles < 1:
+        raise DataError("shuffled brains are counted", expected="an integer from 1", found=shuffles)
     check_disjoint(train.stimulus_ids, test.stimulus_ids)
     ids = list(dict.fromkeys(test.stimulus_ids))
-    shuffled = clone(encoder).fit(shuffle_pairing(train, seed=seed), latents)
+    shuffled = {}
+    for number in range(int(shuffles)):
+        own = seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        wrong = clone(encoder).fit(shuffle_pairing(train, seed=own), latents)
+        name = "shuffled brain" if number == 0 else f"shuffled brain #{number + 1}"
+        shuffled[name] = generator.generate(wrong.predict(test), seed=seed)
     noise = noise_responses(train, test, seed=seed)
     return {
         "generator ceiling": generator.generate(_each(latents, ids), seed=seed),
         "nearest training picture": nearest_training(encoder.predict(test), latents, train),
-        "shuffled brain": generator.generate(shuffled.predict(test), seed=seed),
+        **shuffled,
         "noise input": generator.generate(encoder.predict(noise), seed=seed),
     }
 

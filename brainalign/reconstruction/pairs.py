@@ -14,10 +14,16 @@ from brainalign.errors import DataError, LeakageError, unknown
 from brainalign.splits import check_disjoint
 from brainalign.stimuli import Stimuli
 
-__all__ = ["CONTROLS", "PROTOCOLS", "Pairs", "paired", "stack"]
+__all__ = ["CONTROLS", "PROTOCOLS", "Pairs", "control_of", "paired", "random_circle", "stack"]
 
 CONTROLS = ("generator ceiling", "nearest training picture", "shuffled brain", "noise input")
 """What stands in every table beside the systems."""
+
+
+def control_of(name: str) -> str:
+    """Which control a row is a draw of: ``"shuffled brain #2"`` is the second draw of ``"shuffled brain"``."""
+    return name.partition(" #")[0]
+
 
 PROTOCOLS = {"nsd-982": 982, "nsd-1000": 1000}
 """Protocols that fix the number of test pictures; any other text is taken as it is."""
@@ -47,17 +53,21 @@ class Pairs:
 
     def others(self, seed: int) -> NDArray[np.intp]:
         """For each picture the row of another one of its group, in one random circle; its own where it is alone."""
-        rng = np.random.default_rng(seed)
-        labels = np.zeros(len(self.seen)) if self.within is None else self.within
-        partner = np.arange(len(self.seen))
-        for label in np.unique(labels):
-            circle = rng.permutation(np.flatnonzero(labels == label))
-            partner[circle] = np.roll(circle, 1)
-        return partner
+        return random_circle(np.zeros(len(self.seen)) if self.within is None else self.within, seed)
 
     def blocks(self, bytes_each: int) -> Iterator[slice]:
         """Slices of rows that fit into memory when both sides are held."""
         return row_blocks(len(self.seen), 2 * bytes_each)
+
+
+def random_circle(labels: NDArray, seed: int) -> NDArray[np.intp]:
+    """For each row another one with its label, in one random circle a label; itself where it is alone."""
+    rng = np.random.default_rng(seed)
+    partner = np.arange(len(labels))
+    for label in np.unique(labels):
+        circle = rng.permutation(np.flatnonzero(labels == label))
+        partner[circle] = np.roll(circle, 1)
+    return partner
 
 
 def stack(pictures: Stimuli, ids: Iterable[str]) -> NDArray[np.uint8]:
@@ -84,7 +94,7 @@ def paired(
         When a picture was seen in training.
     """
     for name in controls:
-        if name not in CONTROLS:
+        if control_of(name) not in CONTROLS:
             raise unknown("control", name, CONTROLS)
     if not str(protocol).strip():
         raise DataError("a table names its protocol", expected="'nsd-982', 'nsd-1000' or a few words")
@@ -98,7 +108,7 @@ def paired(
     if len(seen) < 2 or not systems:
         raise DataError("nothing to compare", expected="a system and two pictures", found=f"{len(seen)} pictures")
     _check_training(training, seen)
-    if clash := sorted(set(systems) & set(CONTROLS)):
+    if clash := sorted(name for name in systems if control_of(name) in CONTROLS):
         raise DataError(f"a system is called '{clash[0]}'", fix="give controls as controls={...}")
     rows = {name: _of(made, seen, name) for name, made in {**systems, **_in_order(controls)}.items()}
     for name, pictures in {"pictures seen": seen, **rows}.items():
@@ -108,7 +118,7 @@ def paired(
 
 
 def _in_order(controls: Mapping[str, Stimuli]) -> dict[str, Stimuli]:
-    return {name: controls[name] for name in CONTROLS if name in controls}
+    return {name: controls[name] for name in sorted(controls, key=lambda one: CONTROLS.index(control_of(one)))}
 
 
 def _of(made: Stimuli, seen: Stimuli, name: str) -> Stimuli:

@@ -15,11 +15,11 @@ import pandas as pd
 
 from brainalign.errors import unknown
 from brainalign.reconstruction.judging import LOWER_IS_BETTER, Evaluation, judge_all
-from brainalign.reconstruction.pairs import CONTROLS, paired
+from brainalign.reconstruction.pairs import CONTROLS, control_of, paired
 from brainalign.scoring.score import Score
 from brainalign.stimuli import Stimuli
 
-__all__ = ["ReconstructionTable", "reconstruction_table"]
+__all__ = ["ReconstructionTable", "over_draws", "reconstruction_table"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def reconstruction_table(
         Carried by every score: numbers of two protocols are not to be compared. ``"nsd-982"`` and ``"nsd-1000"`` ask
         for as many pictures.
     controls : mapping of str to Stimuli, optional
-        Under the names of `brainalign.reconstruction.CONTROLS`. The scores of the "generator ceiling" become the
-        ceilings of all others. See `control_pictures`, which makes them.
+        Under the names of `brainalign.reconstruction.CONTROLS`; further draws of one, such as other shuffles, as
+        ``"shuffled brain #2"`` and so on: they become one row, their mean with an interval over draws. The scores of
+        the "generator ceiling" become the ceilings of all others. See `control_pictures`, which makes them.
     training : Stimuli or sequence of str, optional
         What the systems were trained on, refused where it holds a test picture: by id, and with Stimuli also by its
         pixels under another id.
@@ -135,7 +136,37 @@ def reconstruction_table(
     scores, missing = judge_all(pairs, how)
     by_row = {key: scores[key] for row in pairs.rows for key in scores if key[0] == row}
     absent = tuple(name for name in CONTROLS if name not in pairs.rows)
-    return ReconstructionTable(_with_ceilings(by_row), missing, absent, pairs.protocol)
+    return ReconstructionTable(_with_ceilings(over_draws(by_row)), missing, absent, pairs.protocol)
+
+
+def over_draws(scores: Mapping[tuple[str, str], Score]) -> dict[tuple[str, str], Score]:
+    """Scores by (row, metric), with all draws of a control as one: the mean, and its t interval over the draws.
+
+    A shuffled brain is one wrong map for all pictures, so that pictures tell nothing of what another shuffle would
+    give; the interval over draws does.
+    """
+    held: dict[tuple[str, str], list[Score]] = {}
+    for (row, metric), score in scores.items():
+        held.setdefault((control_of(row) if control_of(row) in CONTROLS else row, metric), []).append(score)
+    return {key: some[0] if len(some) == 1 else _mean_of(some) for key, some in held.items()}
+
+
+def _mean_of(draws: list[Score]) -> Score:
+    from scipy.stats import t
+
+    values = np.array([one.value for one in draws], dtype=np.float64)
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    chances = [one.chance for one in draws if one.chance is not None]
+    return replace(
+        draws[0],
+        value=float(values.mean()),
+        low=float(values.mean()) - half,
+        high=float(values.mean()) + half,
+        chance=float(np.mean(chances)) if chances else None,
+        n=len(values),
+        how=f"mean over {len(values)} draws of the control ({values.min():.3f} to {values.max():.3f}), t interval over "
+        f"draws; each: {draws[0].how}",
+    )
 
 
 def _with_ceilings(scores: dict[tuple[str, str], Score]) -> dict[tuple[str, str], Score]:

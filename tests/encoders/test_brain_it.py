@@ -128,6 +128,21 @@ def test_no_subject_may_have_seen_what_is_scored(world):
         encoder.score(subjects[2][0], seen)
 
 
+def test_latents_taken_whole_keep_their_shape_and_come_back_from_disk(world, tmp_path):
+    seen, subjects, _ = world
+    # Eleven by seven fill no square of tokens: as tokens they are refused, whole they are one vector.
+    values = (seen.values @ np.random.default_rng(3).standard_normal((8, 77))).reshape(-1, 11, 7)
+    pictures = Latents(values.astype(np.float32), seen.ids, space="pixels")
+    with pytest.raises(DataError, match="do not fill a grid"):
+        BrainIT(**QUICK).fit(subjects[1][0], pictures)
+    encoder = BrainIT(**QUICK, whole=True).fit(subjects[1][0], pictures)
+    predicted = encoder.predict(subjects[1][1])
+    assert predicted.shape == (60, 11, 7) and encoder.targets_["latents"].size == (1, 77)
+    assert two_way_identification(predicted, pictures.select(predicted.ids)).value > 0.95
+    loaded = load_encoder(encoder.save(tmp_path / "whole"))
+    np.testing.assert_array_equal(loaded.predict(subjects[1][1]).values, predicted.values)
+
+
 @pytest.mark.slow
 def test_tokens_maps_and_several_spaces_at_once(world):
     seen, subjects, _ = world

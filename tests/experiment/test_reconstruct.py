@@ -53,6 +53,26 @@ def test_planted_pictures_are_found_beside_every_control(tmp_path):
     assert all(word in html for word in CONTROLS)
 
 
+def test_choices_settle_inside_each_fold_and_reconstructions_evoke_the_brain(tmp_path):
+    plain = scenes(n_splits=3, within=None).model_dump()
+    choices = [{"alphas": 1e12, "cv": None}, {"alphas": 10.0, "cv": None}]
+    system = {**PIXELS, "choices": choices, "inner_splits": 2, "shuffles": 3}
+    plain["latents"] |= {"coarse": {"model": "pixels:4:grey"}}
+    plain["analyses"][0] |= {"brain": "coarse", "systems": {"linear": system}, "judges": {"small pixels": "pixels:4"}}
+    found = run_experiment(Experiment.model_validate(plain), out=tmp_path).scores
+    assert found["pictures/linear/small pixels"].value > 0.75
+    shuffled = found["pictures/linear/shuffled brain/small pixels"]
+    assert shuffled.n == 3 and shuffled.low < 0.5 < shuffled.high and "3 draws" in shuffled.how
+    own, wrong = (found[f"pictures/linear/{row}brain correlation, V1"] for row in ("", "shuffled brain/"))
+    assert own.low > max(own.chance, wrong.high) and own.value <= own.ceiling + 0.05 and own.n == 48
+    assert "Ridge on coarse" in own.protocol
+    html = (tmp_path / "report.html").read_text()
+    assert "chosen inside the training side" in html and "alphas" in html
+    with pytest.raises(ValidationError, match="one model and one of its layers"):
+        plain["latents"]["coarse"] = {"columns": ["onset"]}
+        Experiment.model_validate(plain)
+
+
 def test_categories_never_seen_and_generators_fitted_in_the_fold(tmp_path):
     systems = {
         "linear-map": {**PIXELS, "latents": ["grey"], "generator": "linear", "options": {"size": 8}, "controls": False},
@@ -152,6 +172,12 @@ def test_every_system_of_the_shipped_simulation_stands_above_its_controls(tmp_pa
             # One shuffle for all pictures: its value spreads more than the interval over pictures tells.
             assert abs(found[f"{system}/shuffled brain/{judge}"].value - 0.5) < 0.15, (system, judge)
             assert own.low > found[f"{system}/shuffled brain/{judge}"].value
+    # The layout of a picture never seen is decoded, not taken from the training pictures.
+    nearest = found["pictures/linear-layout/nearest training picture/pixels two-way"]
+    assert found["pictures/linear-layout/pixels two-way"].low > nearest.high - 0.01
+    assert found["pictures/linear-layout/pixels two-way"].value > nearest.value + 0.02
+    shuffled = found["pictures/linear-layout/shuffled brain/pixels two-way"]
+    assert shuffled.n > 1 and abs(shuffled.value - 0.5) < 0.05
     for name, score in found.items():
         if name.count("/") == 2 and "/top-1" in name:
             assert score.low > score.chance, name

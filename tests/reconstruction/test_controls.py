@@ -51,6 +51,34 @@ def test_the_planted_pictures_are_found_and_no_control_finds_them(subject):
         assert 0.3 < value[row].value < 0.7 < value["reconstruction"].low, row
 
 
+def test_several_shuffles_become_one_row_with_an_interval_over_them(subject):
+    train, test, pixels, stimuli = subject
+    encoder = LinearEncoder(rescale=False).fit(train, pixels)
+    made = Pixels().generate(encoder.predict(test))
+    controls = control_pictures(encoder, Pixels(), train, test, pixels, seed=1, shuffles=4)
+    names = [name for name in controls if name.startswith("shuffled")]
+    assert names == ["shuffled brain", *(f"shuffled brain #{number}" for number in (2, 3, 4))]
+    how = {"protocol": "planted", "metrics": [], "judges": {"pixels": "pixels:6:grey"}}
+    seen = stimuli.select(made.ids)
+    table = reconstruction_table(made, seen, controls=controls, **how)
+    alone = [
+        reconstruction_table(made, seen, controls={"shuffled brain": controls[name]}, **how)
+        .scores["shuffled brain", "pixels"]
+        .value
+        for name in names
+    ]
+    score = table.scores["shuffled brain", "pixels"]
+    half = 3.182446 * np.std(alone, ddof=1) / 2  # Student's t with 3 degrees of freedom, over the root of 4
+    assert score.value == pytest.approx(np.mean(alone)) and score.n == 4 and len(set(alone)) == 4
+    assert (score.low, score.high) == pytest.approx((np.mean(alone) - half, np.mean(alone) + half))
+    assert table.rows == ["reconstruction", "generator ceiling", "nearest training picture", "shuffled brain",
+                          "noise input"]  # fmt: skip
+    with pytest.raises(DataError, match="shuffled brains are counted"):
+        control_pictures(encoder, Pixels(), train, test, pixels, shuffles=0)
+    with pytest.raises(DataError, match="a system is called 'noise input #2'"):
+        reconstruction_table({"noise input #2": made}, seen, protocol="planted", metrics=[])
+
+
 def test_nearest_is_a_training_picture_and_the_right_one(subject):
     train, _, pixels, stimuli = subject
     known = list(dict.fromkeys(train.stimulus_ids))

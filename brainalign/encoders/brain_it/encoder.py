@@ -20,6 +20,7 @@ from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
 from brainalign.encoders.brain_it.targets import TokenTarget, coarsest_scale
 from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several, split_subjects
 from brainalign.errors import DataError, unknown
+from brainalign.latents.base import Latents
 from brainalign.learning import TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked
 from brainalign.splits import check_disjoint
@@ -81,6 +82,10 @@ class BrainIT(Encoder):
         Tokens of each scale that enter a training step.
     n_voxels : int
         Voxels of each subject that do.
+    whole : bool
+        Take the latents of a picture as one token, whatever their shape. Tokens share one read-out, so what tells one
+        from another is learnt last: on 81 trials of a person, 49 patches of a picture stay at chance after 80 steps in
+        which one token of all its pixels is learnt.
     voxel_training, training, transfer_training : mapping, optional
         `brainalign.learning.TrainOptions` by name: of the universal encoder, of the transformer, and changes to both
         for `transfer`.
@@ -119,6 +124,7 @@ class BrainIT(Encoder):
         contrast: float = 0.1,
         n_tokens: Any = 256,
         n_voxels: float = 0.5,
+        whole: bool = False,
         voxel_training: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         transfer_training: Mapping[str, Any] | None = None,
@@ -135,6 +141,7 @@ class BrainIT(Encoder):
         self.contrast = contrast
         self.n_tokens = n_tokens
         self.n_voxels = n_voxels
+        self.whole = whole
         self.voxel_training = voxel_training
         self.training = training
         self.transfer_training = transfer_training
@@ -184,7 +191,7 @@ class BrainIT(Encoder):
         self.provenances_ = {name: one.provenance for name, one in subjects.items()}
         self.provenance_ = next(iter(self.provenances_.values()))
         self._learn_targets(subjects, y)
-        self.voxels_ = self._voxel_model().fit(*_features_of(subjects, y, features))
+        self.voxels_ = self._voxel_model().fit(*self._features_of(subjects, y, features))
         self.clusters_ = self._mixture().fit(np.concatenate(list(self.voxels_.embeddings_.values())))
         ends = np.cumsum([one.responses.shape[1] for one in subjects.values()])[:-1]
         labels = [torch.from_numpy(part) for part in np.split(self.clusters_.labels_, ends)]
@@ -230,7 +237,7 @@ class BrainIT(Encoder):
             )
         check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
-        given = _features_of(subjects, y, features)
+        given = self._features_of(subjects, y, features)
         made.voxels_ = self.voxels_.with_subject(*given, training=self.transfer_training)
         made.network_.requires_grad_(False)
         fitted = np.concatenate([self.voxels_.embeddings_[name] for name in self.subjects_[: self._n_fitted]])
@@ -300,7 +307,9 @@ class BrainIT(Encoder):
         given = y if isinstance(y, Mapping) else {"latents": y}
         self.target_shapes_ = {name: tuple(values.shape[1:]) for name, values in first.targets.items()}
         self.targets_ = {
-            name: TokenTarget.of(values, sizes=getattr(given[name], "meta", {}).get("tokens_per_scale"), name=name)
+            name: TokenTarget.of(
+                values, sizes=getattr(given[name], "meta", {}).get("tokens_per_scale"), name=name, whole=self.whole
+            )
             for name, values in first.targets.items()
         }
         for name, target in self.targets_.items():
@@ -310,6 +319,23 @@ class BrainIT(Encoder):
                     expected=f"a number, or at least {len(target.sizes)}",
                     found=list(self.n_tokens),
                 )
+
+    def _features_of(self, subjects: Mapping[str, Samples], y: Any, features: Any) -> tuple[Any, Any]:
+        """What the universal encoder is fitted on: features (by default the first latents), and responses."""
+        first = next(iter(subjects.values()))
+        if features is None and not self.whole:
+            features = coarsest_scale(y)
+        if first.trials is not None:
+            if features is None:
+                features = next(iter(y.values())) if isinstance(y, Mapping) else y
+                if self.whole:
+                    features = Latents(features.flat(), features.ids, space=features.space, meta=features.meta)
+            return features, {name: one.trials for name, one in subjects.items()}
+        if features is None:
+            features = np.asarray(next(iter(first.targets.values())))
+            features = features.reshape(len(features), -1) if self.whole else features
+        features = np.asarray(features)
+        return features[:, None] if features.ndim == 1 else features, first.responses
 
     # -- prediction ---------------------------------------------------------------------------------------------
 
@@ -417,15 +443,3 @@ class BrainIT(Encoder):
         sizes = {name: target.size for name, target in self.targets_.items()}
         self.network_ = BrainITNetwork(self._check()[1], sizes)
         storage.restore(self, state)
-
-
-def _features_of(subjects: Mapping[str, Samples], y: Any, features: Any) -> tuple[Any, Any]:
-    """What the universal encoder is fitted on: features (by default the first latents), and responses."""
-    features = coarsest_scale(y) if features is None else features
-    first = next(iter(subjects.values()))
-    if first.trials is not None:
-        if features is None:
-            features = next(iter(y.values())) if isinstance(y, Mapping) else y
-        return features, {name: one.trials for name, one in subjects.items()}
-    features = np.asarray(next(iter(first.targets.values())) if features is None else features)
-    return features[:, None] if features.ndim == 1 else features, first.responses

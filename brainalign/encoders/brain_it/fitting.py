@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from brainalign.encoders.brain_it.network import BrainITNetwork
-from brainalign.encoders.brain_it.targets import TokenTarget, as_tokens, token_contrast
+from brainalign.encoders.brain_it.targets import TokenTarget, token_contrast
 from brainalign.encoders.subjects import Samples
 from brainalign.learning.stacked import Scaled, Stacked
 
@@ -72,7 +72,7 @@ class TokenLoss:
         for name, target in self.targets.items():
             branch = network.branch(name)
             memory = self._memory(network, branch, batch, chosen)
-            tokens = as_tokens(batch[f"target/{name}"])
+            tokens = target.as_tokens(batch[f"target/{name}"])
             parts = []
             for number, scale in enumerate(target.scales()):
                 which = self._some(scale, number, tokens.device)

@@ -29,7 +29,9 @@ def take_notes(encoder: Any, notes: Mapping[str, Any]) -> None:
     """The reverse of `notes_of`."""
     shapes = encoder.target_shapes_
     encoder.provenances_ = {name: Provenance.from_dict(plain) for name, plain in notes["subjects"]}
-    encoder.targets_ = {name: TokenTarget(shapes[name], tuple(sizes)) for name, sizes in notes["targets"]}
+    encoder.targets_ = {
+        name: TokenTarget(shapes[name], tuple(sizes), encoder.whole) for name, sizes in notes["targets"]
+    }
     encoder.voxels_.grid_, encoder.voxels_.n_channels_ = tuple(notes["grid"]), int(notes["n_channels"])
 
 

@@ -28,24 +28,29 @@ class TokenTarget:
         c channels.
     sizes : tuple of int
         Tokens of each scale, for latents that hold several; one number otherwise.
+    whole : bool
+        Latents of any shape are one token.
     """
 
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
+    whole: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         """(n_tokens, n_channels)."""
-        return token_size(self.shape)
+        return token_size(self.shape, whole=self.whole)
 
     @classmethod
-    def of(cls, values: Any, *, sizes: Sequence[int] | None = None, name: str = "latents") -> TokenTarget:
+    def of(
+        cls, values: Any, *, sizes: Sequence[int] | None = None, name: str = "latents", whole: bool = False
+    ) -> TokenTarget:
         """For latents (n, \\*shape)."""
-        n_tokens, _ = token_size(tuple(values.shape[1:]))
-        sizes = (n_tokens,) if sizes is None else tuple(int(size) for size in sizes)
+        n_tokens, _ = token_size(tuple(values.shape[1:]), whole=whole)
+        sizes = (n_tokens,) if sizes is None or whole else tuple(int(size) for size in sizes)
         if sum(sizes) != n_tokens or min(sizes) < 1:
             raise DataError(f"scales of '{name}' do not add up", expected=f"{n_tokens} tokens", found=sizes)
-        return cls(tuple(values.shape[1:]), sizes)
+        return cls(tuple(values.shape[1:]), sizes, whole)
 
     def learn_scale(self, values: Any, *, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n_tokens, n_channels) of training latents (n, \\*shape), and SD around it, one number a scale.
@@ -60,7 +65,7 @@ class TokenTarget:
         total, squares = np.zeros(self.size), np.zeros(self.size)
         blocks = [np.arange(len(values))[rows] for rows in row_blocks(len(values), 8 * int(np.prod(self.size)))]
         for rows in blocks:
-            total += as_tokens(values[rows]).sum(axis=0, dtype=np.float64)
+            total += self.as_tokens(values[rows]).sum(axis=0, dtype=np.float64)
         mean = total / len(values)
         if not np.isfinite(mean).all():
             raise DataError(
@@ -69,7 +74,7 @@ class TokenTarget:
                 fix="leave out the stimuli that have none",
             )
         for rows in blocks:
-            squares += np.square(as_tokens(values[rows]) - mean).sum(axis=0)
+            squares += np.square(self.as_tokens(values[rows]) - mean).sum(axis=0)
         spread = np.empty((self.size[0], 1))
         for scale in self.scales():
             spread[scale] = math.sqrt(squares[scale].mean() / len(values))
@@ -79,21 +84,25 @@ class TokenTarget:
         """Where the tokens of each scale lie."""
         return _slices(self.sizes)
 
+    def as_tokens(self, values: Any) -> Any:
+        """Latents (n, \\*shape), an array or a tensor, as tokens (n, n_tokens, n_channels)."""
+        return values.reshape(len(values), 1, -1) if self.whole else as_tokens(values)
+
     def from_tokens(self, tokens: np.ndarray) -> np.ndarray:
         """Latents (n, \\*shape) from tokens (n, n_tokens, n_channels)."""
-        values = tokens.transpose(0, 2, 1) if len(self.shape) == 3 else tokens
+        values = tokens.transpose(0, 2, 1) if len(self.shape) == 3 and not self.whole else tokens
         return values.reshape(len(tokens), *self.shape)
 
 
-def token_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(n_tokens, n_channels) of latents of a shape.
+def token_size(shape: tuple[int, ...], *, whole: bool = False) -> tuple[int, int]:
+    """(n_tokens, n_channels) of latents of a shape; one token where they are taken whole.
 
     Examples
     --------
     >>> token_size((768,)), token_size((256, 1664)), token_size((4, 8, 8))
     ((1, 768), (256, 1664), (64, 4))
     """
-    if len(shape) < 2:
+    if len(shape) < 2 or whole:
         return 1, int(np.prod(shape, dtype=int))
     if len(shape) == 3:
         return shape[1] * shape[2], shape[0]

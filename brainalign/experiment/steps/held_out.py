@@ -1,0 +1,161 @@
+"""Pictures of stimuli that were held out, by one system and its controls, and the brain they would have evoked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainalign.encoders.choice import choose_params, with_params
+from brainalign.encoders.registry import encoder_class
+from brainalign.experiment.context import Context, placed
+from brainalign.experiment.schema import Reconstruct, System
+from brainalign.latents.base import Latents
+from brainalign.latents.extraction import extract
+from brainalign.parallel import progress
+from brainalign.reconstruction.brain import response_correlation
+from brainalign.reconstruction.controls import control_pictures
+from brainalign.reconstruction.pairs import CONTROLS
+from brainalign.reconstruction.simple import SIMPLE, simple_generator
+from brainalign.reconstruction.table import over_draws
+from brainalign.scoring.score import Score
+from brainalign.splits import split, split_hash
+from brainalign.stimuli import Stimuli
+from brainalign.trials import Trials
+from brainalign.voxelwise import Ridge
+
+__all__ = ["OWN", "Brain", "Divisions", "HeldOut", "divisions_of", "held_out"]
+
+OWN = "reconstruction"
+"""The row of the system itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Divisions:
+    """Train and test of every fold, the hash of them all, and how it is told."""
+
+    pairs: list[tuple[Trials, Trials]]
+    digest: str
+    protocol: str
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Pictures of a system and its controls by row, predicted latents, the fold of each picture, what was chosen."""
+
+    pictures: dict[str, Stimuli]
+    predicted: dict[str, Latents]
+    fold_of: dict[str, int]
+    chosen: list[dict[str, Any]]
+
+
+def divisions_of(analysis: Reconstruct, context: Context, trials: Trials) -> Divisions:
+    """The folds, or one pair where a test share or the data set's own split is asked for."""
+    if analysis.by == "split" or analysis.test_size is not None:
+        size = 0.2 if analysis.test_size is None else analysis.test_size
+        train, test = split(trials, by=analysis.by, test_size=size, seed=context.experiment.seed)
+        told = analysis.protocol or f"one split by {analysis.by}"
+        return Divisions([(train, test)], str(train.info["split"]["hash"]), told)
+    division = context.folds(trials, analysis)
+    pairs = [(trials.select(fold.train), trials.select(fold.test)) for fold in division]
+    return Divisions(pairs, split_hash(division), analysis.protocol or f"folds by {analysis.by}")
+
+
+def held_out(system: System, targets: dict[str, Latents], divisions: Divisions, *, seed: int, name: str) -> HeldOut:
+    """Fit the system on every training side and make the pictures of the other; `choices` are settled inside it."""
+    latents: Any = next(iter(targets.values())) if len(targets) == 1 else targets
+    pictures: dict[str, dict[str, np.ndarray]] = {}
+    parts: dict[str, list[Latents]] = {label: [] for label in targets}
+    fold_of: dict[str, int] = {}
+    chosen: list[dict[str, Any]] = []
+    loaded = None if system.generator in SIMPLE else _ByRole(system)
+    for number, (train, test) in enumerate(progress(divisions.pairs, description=name)):
+        encoder = encoder_class(system.encoder)(**system.params)
+        if system.choices:
+            best, found = choose_params(
+                encoder, system.choices, train, latents, n_splits=system.inner_splits, seed=seed
+            )
+            encoder = with_params(encoder, best)
+            chosen.append({"fold": number, "chosen": best, "inner two-way": found})
+        encoder.fit(train, latents)
+        generator = loaded or simple_generator(system.generator, latents, train, **system.options)
+        predicted = encoder.predict(test)
+        made = {OWN: generator.generate(predicted, seed=seed)}
+        if system.controls:
+            made |= control_pictures(encoder, generator, train, test, latents, seed=seed, shuffles=system.shuffles)
+        for row, some in made.items():
+            pictures.setdefault(row, {}).update({one: some.array(one) for one in some.ids})
+        for label, one in predicted.items() if isinstance(predicted, Mapping) else [(next(iter(targets)), predicted)]:
+            parts[label].append(one)
+        fold_of |= dict.fromkeys(made[OWN].ids, number)
+    joined = {
+        label: Latents(np.concatenate([one.values for one in some]), list(fold_of), space=some[0].space)
+        for label, some in parts.items()
+    }
+    return HeldOut({row: Stimuli(held, images=held) for row, held in pictures.items()}, joined, fold_of, chosen)
+
+
+class _ByRole:
+    """A loaded generator, given the latents of an experiment in the role that their space has for it."""
+
+    def __init__(self, system: System) -> None:
+        from brainalign.reconstruction import load_generator
+
+        self._generator = load_generator(placed(system.generator), **system.options)
+        self._roles = {one.space: one.role for one in self._generator.accepts if one.space is not None}
+
+    def generate(self, latents: Any, n: int = 1, seed: int = 0) -> Stimuli:
+        if isinstance(latents, Mapping):
+            latents = {self._roles.get(one.space, label): one for label, one in latents.items()}
+        return self._generator.generate(latents, n, seed)
+
+
+class Brain:
+    """Voxelwise models that predict responses to pictures, one a fold, fitted once for all systems.
+
+    They read the latents that `Reconstruct.brain` names, and take no part in making pictures.
+    """
+
+    def __init__(self, analysis: Reconstruct, context: Context, divisions: Divisions) -> None:
+        assert analysis.brain is not None
+        ((self._label, seen),) = context.latents(analysis.brain).items()
+        self._wanted, self._divisions = context.experiment.latents[analysis.brain], divisions
+        self._models = [Ridge(cv=5).fit(seen, train) for train, _ in divisions.pairs]
+        self._tests = [test.average("stimulus_id") for _, test in divisions.pairs]
+        self._seen, self._seed = seen, context.experiment.seed
+
+    def scores(self, made: HeldOut) -> dict[tuple[str, str], Score]:
+        """Brain correlation by row and region; all draws of a control are one row."""
+        fold = np.concatenate([np.full(len(test), number) for number, test in enumerate(self._tests)])
+        table = pd.concat([test.trials for test in self._tests], ignore_index=True)
+        joined = Trials(np.concatenate([test.responses for test in self._tests]), table, self._tests[0].units)
+        top = self._responses(self._seen)
+        scores: dict[tuple[str, str], Score] = {}
+        for row, pictures in made.pictures.items():
+            found = response_correlation(
+                self._responses(self._features(pictures)),
+                joined,
+                ceiling=None if row == CONTROLS[0] else top,
+                within=fold,
+                protocol=f"{self._divisions.protocol}; Ridge on {self._label}",
+                split=self._divisions.digest,
+                seed=self._seed,
+            )
+            scores |= {(row, metric): score for metric, score in found.items()}
+        return over_draws(scores)
+
+    def _features(self, pictures: Stimuli) -> Latents:
+        wanted = self._wanted
+        found = extract(
+            pictures, placed(str(wanted.model)), layers=wanted.layers, pool=wanted.pool, cache=False, device="cpu",
+            **wanted.options,
+        )  # fmt: skip
+        return next(iter(found.values())) if isinstance(found, dict) else found
+
+    def _responses(self, features: Latents) -> np.ndarray:
+        """Of every test picture, by the model of its fold."""
+        pairs = zip(self._models, self._tests, strict=True)
+        return np.concatenate([model.predict(features.select(test.stimulus_ids)) for model, test in pairs])
