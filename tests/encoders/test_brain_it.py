@@ -12,6 +12,8 @@ from brainalign.arrays import sha256_file
 from brainalign.encoders import BrainIT, load_encoder
 from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
 from brainalign.encoders.brain_it.targets import TokenTarget, as_tokens, token_contrast
+from brainalign.encoders.brain_it.unseen import unseen_pairs
+from brainalign.encoders.subjects import pair_samples
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.loaders.simulated import simulate_subject
@@ -104,6 +106,31 @@ def test_a_new_subject_joins_better_than_it_begins_anew_and_nothing_else_changes
     assert len(joined.clusters_.labels_) == 240  # clusters are those of the subjects fitted on
     again = joined.transfer(few.with_trials(subject="9"), seen)
     assert again.subjects_ == ("1", "2", "8", "9")
+
+
+def test_pictures_that_nobody_saw_teach_by_predicted_responses(world):
+    seen, subjects, _ = world
+    few = {"1": subjects[1][0].select(trials=np.arange(30))}
+    known = set(few["1"].stimulus_ids)
+    unseen = seen.select([one for one in seen.ids[:180] if one not in known])
+    quick = QUICK | {"voxel_training": {"n_epochs": 40}}
+    plain, more = BrainIT(**quick).fit(few, seen), BrainIT(**quick).fit(few, seen, unseen=unseen)
+    test = subjects[1][1]
+    assert more.score(test, seen) > plain.score(test, seen) + 0.02
+    for name, mean in plain.voxels_.scales_.items():  # what the voxels are is learnt from responses alone
+        np.testing.assert_array_equal(mean[0], more.voxels_.scales_[name][0])
+    pairs = unseen_pairs({"1": pair_samples(few, seen, flat=False)["1"]}, plain.voxels_, unseen)["1"]
+    rows = np.array([7, 3])
+    np.testing.assert_array_equal(pairs.responses[rows], plain.voxels_.predict(unseen.values[rows], "1"))
+    np.testing.assert_array_equal(pairs.targets["latents"][rows], unseen.values[rows])
+    assert pairs.stimulus.min() == 30  # none is taken for a picture seen
+    assert set(unseen.ids) <= set(more.provenance_.stimulus_ids)
+    with pytest.raises(LeakageError):
+        more.score(subjects[2][0], seen)
+    with pytest.raises(DataError, match="were seen"):
+        BrainIT(**quick).fit(few, seen, unseen=seen)
+    with pytest.raises(DataError, match="another model or revision"):
+        BrainIT(**quick).fit(few, seen, unseen=Latents(unseen.values, unseen.ids, space="other"))
 
 
 def test_saved_with_all_its_subjects(world, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields
 from os import PathLike
@@ -15,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import as_matrix, resolve_device, row_blocks
 from brainalign.encoders.base import Encoder
 from brainalign.encoders.brain_it import storage
-from brainalign.encoders.brain_it.fitting import TokenLoss, training_data
+from brainalign.encoders.brain_it.fitting import TokenLoss, features_of, training_data
 from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
-from brainalign.encoders.brain_it.targets import TokenTarget, coarsest_scale
+from brainalign.encoders.brain_it.targets import TokenTarget
+from brainalign.encoders.brain_it.unseen import knowing, unseen_pairs
 from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several, split_subjects
 from brainalign.errors import DataError, unknown
-from brainalign.latents.base import Latents
 from brainalign.learning import TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked
 from brainalign.splits import check_disjoint
@@ -155,7 +155,14 @@ class BrainIT(Encoder):
     # -- fitting ------------------------------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any, groups: Any = None, *, features: Any = None, folder: str | PathLike[str] | None = None
+        self,
+        X: Any,
+        y: Any,
+        groups: Any = None,
+        *,
+        features: Any = None,
+        unseen: Any = None,
+        folder: str | PathLike[str] | None = None,
     ) -> Self:
         """Learn embeddings, clusters and the transformer, from one subject or several.
 
@@ -170,6 +177,9 @@ class BrainIT(Encoder):
         features : Latents or array, optional
             What the universal encoder predicts responses from, such as patch tokens of several layers; the first
             latent space by default, of several scales the coarsest.
+        unseen : Latents, or a dict of them, optional
+            Of further pictures, which nobody saw: the transformer learns from them too, by the responses that the
+            universal encoder predicts (`features`, where given, hold them as well). Nothing can be scored on them.
         folder : path-like, optional
             For the checkpoints of the transformer; a killed fit resumes from there.
 
@@ -191,7 +201,7 @@ class BrainIT(Encoder):
         self.provenances_ = {name: one.provenance for name, one in subjects.items()}
         self.provenance_ = next(iter(self.provenances_.values()))
         self._learn_targets(subjects, y)
-        self.voxels_ = self._voxel_model().fit(*self._features_of(subjects, y, features))
+        self.voxels_ = self._voxel_model().fit(*features_of(subjects, y, features, whole=self.whole))
         self.clusters_ = self._mixture().fit(np.concatenate(list(self.voxels_.embeddings_.values())))
         ends = np.cumsum([one.responses.shape[1] for one in subjects.values()])[:-1]
         labels = [torch.from_numpy(part) for part in np.split(self.clusters_.labels_, ends)]
@@ -206,7 +216,13 @@ class BrainIT(Encoder):
             mean, spread = target.learn_scale(Stacked([one.targets[name] for one in subjects.values()]), name=name)
             self.network_.branch(name).mean.copy_(torch.from_numpy(mean))
             self.network_.branch(name).spread.copy_(torch.from_numpy(spread))
-        self.history_ = self._train(subjects, options, folder)
+        pairs = list(subjects.items())
+        if unseen is not None:
+            more = unseen_pairs(subjects, self.voxels_, unseen, features, whole=self.whole)
+            pairs += more.items()
+            self.provenances_ = {name: knowing(one, more[name]) for name, one in self.provenances_.items()}
+            self.provenance_ = next(iter(self.provenances_.values()))
+        self.history_ = self._train(pairs, options, folder)
         return self
 
     def transfer(self, X: Any, y: Any, *, features: Any = None) -> BrainIT:
@@ -237,7 +253,7 @@ class BrainIT(Encoder):
             )
         check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
-        given = self._features_of(subjects, y, features)
+        given = features_of(subjects, y, features, whole=self.whole)
         made.voxels_ = self.voxels_.with_subject(*given, training=self.transfer_training)
         made.network_.requires_grad_(False)
         fitted = np.concatenate([self.voxels_.embeddings_[name] for name in self.subjects_[: self._n_fitted]])
@@ -249,7 +265,9 @@ class BrainIT(Encoder):
                 made.network_.starting_from(nearest, torch.from_numpy(embeddings - fitted[nearest])),
             )
             made.provenances_[name] = one.provenance
-        made.history_ = made._train(subjects, self._options({**TRANSFER, **(self.transfer_training or {})}))
+        made.history_ = made._train(
+            list(subjects.items()), self._options({**TRANSFER, **(self.transfer_training or {})})
+        )
         made.network_.requires_grad_(True)
         return made
 
@@ -295,10 +313,10 @@ class BrainIT(Encoder):
         return TrainOptions.of(given, **TRAINING, split_on_oom=not self.contrast, seed=self.seed)
 
     def _train(
-        self, subjects: Mapping[str, Samples], options: TrainOptions, folder: Any = None
+        self, pairs: Sequence[tuple[str, Samples]], options: TrainOptions, folder: Any = None
     ) -> list[dict[str, Any]]:
         numbers = {name: number for number, name in enumerate(self.provenances_)}
-        data = training_data(subjects, self.voxels_.scales_, numbers)
+        data = training_data(pairs, self.voxels_.scales_, numbers)
         loss = TokenLoss(self.targets_, contrast=self.contrast, n_tokens=self.n_tokens, n_voxels=self.n_voxels)
         return train(self.network_, loss, data, options, folder=folder).history
 
@@ -319,23 +337,6 @@ class BrainIT(Encoder):
                     expected=f"a number, or at least {len(target.sizes)}",
                     found=list(self.n_tokens),
                 )
-
-    def _features_of(self, subjects: Mapping[str, Samples], y: Any, features: Any) -> tuple[Any, Any]:
-        """What the universal encoder is fitted on: features (by default the first latents), and responses."""
-        first = next(iter(subjects.values()))
-        if features is None and not self.whole:
-            features = coarsest_scale(y)
-        if first.trials is not None:
-            if features is None:
-                features = next(iter(y.values())) if isinstance(y, Mapping) else y
-                if self.whole:
-                    features = Latents(features.flat(), features.ids, space=features.space, meta=features.meta)
-            return features, {name: one.trials for name, one in subjects.items()}
-        if features is None:
-            features = np.asarray(next(iter(first.targets.values())))
-            features = features.reshape(len(features), -1) if self.whole else features
-        features = np.asarray(features)
-        return features[:, None] if features.ndim == 1 else features, first.responses
 
     # -- prediction ---------------------------------------------------------------------------------------------
 

@@ -9,32 +9,57 @@ import numpy as np
 import torch
 
 from brainalign.encoders.brain_it.network import BrainITNetwork
-from brainalign.encoders.brain_it.targets import TokenTarget, token_contrast
+from brainalign.encoders.brain_it.targets import TokenTarget, coarsest_scale, token_contrast
 from brainalign.encoders.subjects import Samples
+from brainalign.latents.base import Latents
 from brainalign.learning.stacked import Scaled, Stacked
 
-__all__ = ["TokenLoss", "training_data"]
+__all__ = ["TokenLoss", "default_features", "features_of", "training_data"]
 
 
 def training_data(
-    subjects: Mapping[str, Samples], scales: Mapping[str, Any], numbers: Mapping[str, int]
+    pairs: Sequence[tuple[str, Samples]], scales: Mapping[str, Any], numbers: Mapping[str, int]
 ) -> dict[str, Any]:
     """Named arrays for the trainer: all subjects one below the other, responses in SD.
 
     Parameters
     ----------
-    subjects : mapping
+    pairs : sequence of (str, Samples)
+        A subject may come several times.
     scales : mapping of subject to (mean, SD) of each voxel
     numbers : mapping of subject to its number in the network
     """
-    responses = Stacked([Scaled(one.responses, *scales[name]) for name, one in subjects.items()])
-    first = next(iter(subjects.values()))
+    responses = Stacked([Scaled(one.responses, *scales[name]) for name, one in pairs])
+    first = pairs[0][1]
     return {
         "responses": responses,
-        "subject": np.array([numbers[name] for name in subjects])[responses.part],
-        "picture": np.concatenate([one.stimulus for one in subjects.values()]),
-        **{f"target/{name}": Stacked([one.targets[name] for one in subjects.values()]) for name in first.targets},
+        "subject": np.array([numbers[name] for name, _ in pairs])[responses.part],
+        "picture": np.concatenate([one.stimulus for _, one in pairs]),
+        **{f"target/{name}": Stacked([one.targets[name] for _, one in pairs]) for name in first.targets},
     }
+
+
+def features_of(
+    subjects: Mapping[str, Samples], y: Any, features: Any = None, *, whole: bool = False
+) -> tuple[Any, Any]:
+    """What the universal encoder is fitted on: features (by default the first latents), and responses."""
+    first = next(iter(subjects.values()))
+    if first.trials is not None:
+        features = default_features(y, whole=whole) if features is None else features
+        return features, {name: one.trials for name, one in subjects.items()}
+    if features is None:
+        features = np.asarray(next(iter(first.targets.values())))
+        features = features.reshape(len(features), -1) if whole else features
+    features = np.asarray(features)
+    return features[:, None] if features.ndim == 1 else features, first.responses
+
+
+def default_features(y: Any, *, whole: bool = False) -> Any:
+    """Of the first latent space its coarsest scale, or all, as one vector where latents are taken whole."""
+    first = next(iter(y.values())) if isinstance(y, Mapping) else y
+    if whole:
+        return Latents(first.flat(), first.ids, space=first.space, meta=first.meta)
+    return coarsest_scale(y) or first
 
 
 class TokenLoss:
