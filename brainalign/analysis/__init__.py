@@ -1,7 +1,9 @@
 """Analyses of aligned data: decoding, geometries (`rsa`), relative representations, concepts (`factorisation`), and
-what a voxel likes, in words (`captions`)."""
+what a voxel likes, in words (`captions`) and pictures (`synthesis`)."""
 
-from brainalign.analysis import captions, factorisation, relative, rsa
+from typing import Any
+
+from brainalign.analysis import captions, factorisation, relative, rsa, synthesis
 from brainalign.analysis.ablation import AblationResult, ablate, retrain_without, silence
 from brainalign.analysis.captions import caption
 from brainalign.analysis.decoding import (
@@ -30,5 +32,13 @@ __all__ = [
     "retrain_without",
     "rsa",
     "silence",
+    "synthesis",
+    "synthesize",
     "zero_shot_decode",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "synthesize":  # needs torch, which takes seconds to import
+        return synthesis.synthesize
+    raise AttributeError(f"module 'brainalign.analysis' has no attribute '{name}'")
