@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from brainalign.encoders import BrainIT, LinearEncoder, MindEye, MindEye2, TSConv, load_encoder
+from brainalign.encoders import BrainIT, DuIN, LinearEncoder, MindEye, MindEye2, TSConv, load_encoder
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
@@ -68,6 +68,14 @@ SMALL_SIGNALS = {
     "training": {"batch_size": 16, "learning_rate": 0.01, "n_epochs": 12},
 }
 
+
+def small_du_in() -> DuIN:
+    """One without pretraining."""
+    sizes = {"n_filters": 8, "n_kept": 4, "depth": 1, "n_heads": 1, "head_width": 8, "hidden": 16, "dropout": 0.0}
+    training = {"batch_size": 16, "learning_rate": 0.01, "n_epochs": 10}
+    return DuIN(8, 12, 4, **sizes, pretraining="none", training=training)
+
+
 CASES = {
     "Ridge": Case(Ridge, brain_first=False),
     "Ridge-loo": Case(lambda: Ridge(cv="loo", scoring="correlation"), brain_first=False),
@@ -84,6 +92,7 @@ CASES = {
         tolerance=1e-5,
         expected_failures={"check_methods_subset_invariance": "asks for 1e-7, a network in float32 gives 1e-6"},
     ),
+    "DuIN": Case(small_du_in, brain_first=True, tolerance=1e-5, on_signals=True),
     "LinearEncoder": Case(LinearEncoder, brain_first=True),
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
     "MindEye": Case(lambda: MindEye(24, **SMALL), brain_first=True, tolerance=1e-5),

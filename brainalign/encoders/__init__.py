@@ -10,6 +10,7 @@ from brainalign.encoders.registry import ENCODERS, encoder_class, register_encod
 __all__ = [
     "ATM",
     "BrainIT",
+    "DuIN",
     "EEGNet",
     "Encoder",
     "LinearEncoder",

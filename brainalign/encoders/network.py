@@ -73,6 +73,15 @@ class NetworkEncoder(Encoder):
     def _decode(self, x: torch.Tensor, subject: torch.Tensor) -> dict[str, torch.Tensor]:
         """Targets in their scaled form, (n, n_flat), from standardised responses."""
 
+    # -- what a subclass may change -----------------------------------------------------------------------------
+
+    def _pretrain(self, samples: Mapping[str, Samples], kept: Mapping[str, np.ndarray], folder: Any) -> None:
+        """What the network learns in `fit` before it meets the latents; nothing by default."""
+
+    def _drawn(self, kept: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Training rows of each subject as an epoch draws them; a row may stand there several times."""
+        return kept
+
     # -- fitting ------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, groups: Any = None, *, folder: str | PathLike[str] | None = None) -> Self:
@@ -103,10 +112,11 @@ class NetworkEncoder(Encoder):
         given = {"latents": y} if self._single else y
         self.target_shapes_ = {name: _shape(one)[1:] for name, one in given.items()}
         kept, held = self._divided(samples)
-        self.scales_ = {name: self._learn_scales(Rows(one.responses, kept[name])) for name, one in samples.items()}
+        self.scales_ = {n: self._learn_scales(Rows(one.responses, kept[n]), n) for n, one in samples.items()}
         self.target_scales_ = self._learn_target_scales(samples, kept)
         with seeded(self.seed):
             self.network_ = self._build({name: one.responses.shape[1] for name, one in samples.items()})
+        self._pretrain(samples, kept, folder)
         self._train(samples, kept, held, options, folder)
         return self
 
@@ -153,17 +163,18 @@ class NetworkEncoder(Encoder):
         check_same_latents(self.provenance_, self.target_shapes_, y)
         made = deepcopy(self)
         kept, held = made._divided(samples)
-        made.scales_ |= {name: made._learn_scales(Rows(one.responses, kept[name])) for name, one in samples.items()}
         with seeded(self.seed):
             for name, one in samples.items():
-                made.network_.add_subject(name, one.responses.shape[1])
                 made.provenances_[name] = one.provenance
+                made.scales_[name] = made._learn_scales(Rows(one.responses, kept[name]), name)
+                made.network_.add_subject(name, one.responses.shape[1])
         made.provenance_ = _joint(made.provenances_.values())
         if freeze_shared:
             made.network_.requires_grad_(False)
             for name in samples:
                 made.network_.own(name).requires_grad_(True)
-        made._train(samples, kept, held, options, folder)
+        if any(one.requires_grad for one in made.network_.parameters()):  # else all is shared, but for the scales
+            made._train(samples, kept, held, options, folder)
         made.network_.requires_grad_(True)
         return made
 
@@ -202,7 +213,7 @@ class NetworkEncoder(Encoder):
         return ({name: np.flatnonzero(~one) for name, one in held.items()},
                 {name: np.flatnonzero(one) for name, one in held.items()})  # fmt: skip
 
-    def _learn_scales(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _learn_scales(self, responses: Any, subject: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and SD of the features of a subject, each (n_features,), from training rows (n, n_features)."""
         return column_scales(responses)
 
@@ -224,7 +235,7 @@ class NetworkEncoder(Encoder):
         everything = stacked(samples, self._numbers, self.scales_, self.target_scales_)
         ends = np.cumsum([0, *(len(one.responses) for one in samples.values())])
         parts = []
-        for side in (kept, held):
+        for side in (self._drawn(kept), held):
             rows = np.concatenate([start + side[name] for start, name in zip(ends, samples, strict=False)])
             parts.append({name: Rows(values, rows) for name, values in everything.items()} if len(rows) else None)
         if parts[1] is None and options.patience is not None:
@@ -271,9 +282,9 @@ class NetworkEncoder(Encoder):
         check_is_fitted(self, "network_")
         if not is_trials(X):
             name = self._known(subject)
-            shaped = {key: one.reshape(len(one), *self.target_shapes_[key]) for key, one in
-                      self._run(self._features(X, name), name, decode).items()}  # fmt: skip
-            return shaped["latents"] if self._single else shaped
+            made = self._run(self._features(X, name), name, decode)
+            shaped = {key: one.reshape(len(one), *self._shape_of(key, one)) for key, one in made.items()}
+            return shaped["latents"] if self._single and "latents" in shaped else shaped
         names = sorted(X.trials["subject"].astype(str).unique())
         if len(names) > 1:
             raise DataError("predict one subject at a time", found=names, fix="trials.select(\"subject == '1'\")")
@@ -289,10 +300,14 @@ class NetworkEncoder(Encoder):
         for key, values in made.items():
             total = np.zeros((len(ids), values.shape[1]), dtype=values.dtype)
             np.add.at(total, place, values)
-            mean = (total / count).astype(values.dtype)[order].reshape(len(ids), *self.target_shapes_[key])
+            mean = (total / count).astype(values.dtype)[order].reshape(len(ids), *self._shape_of(key, values))
             out[key] = self._as_latents(mean, ids[order], key)
             out[key].meta["repetitions_averaged"] = self.repetitions
-        return out["latents"] if self._single else out
+        return out["latents"] if self._single and "latents" in out else out
+
+    def _shape_of(self, key: str, values: np.ndarray) -> tuple[int, ...]:
+        """Of a target, or of something else that a network was asked for."""
+        return self.target_shapes_.get(key, values.shape[1:])
 
     def _known(self, subject: str | None) -> str:
         names = list(self.provenances_)
@@ -344,10 +359,8 @@ class NetworkEncoder(Encoder):
         finally:
             self.network_.to(device="cpu", dtype=torch.float32)
         scaled = {key: np.concatenate(values) for key, values in parts.items()}
-        return {
-            key: (values * self.target_scales_[key][1] + self.target_scales_[key][0]).astype(x.dtype)
-            for key, values in scaled.items()
-        }
+        scales = {key: self.target_scales_.get(key, (0.0, 1.0)) for key in scaled}
+        return {key: (values * scales[key][1] + scales[key][0]).astype(x.dtype) for key, values in scaled.items()}
 
     # -- disk ---------------------------------------------------------------------------------------------------
 

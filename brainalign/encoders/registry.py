@@ -14,6 +14,7 @@ ENCODERS: dict[str, str] = {
     "ATM": "brainalign.encoders.ephys.atm",
     "BrainIT": "brainalign.encoders.brain_it",
     "EEGNet": "brainalign.encoders.ephys.eegnet",
+    "DuIN": "brainalign.encoders.du_in",
     "LinearEncoder": "brainalign.encoders.linear",
     "MindEye": "brainalign.encoders.mindeye",
     "MindEye2": "brainalign.encoders.mindeye",

@@ -9,7 +9,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Attention", "MixerBlock", "Projector", "ResidualMLP", "SwiGLU", "TransformerBlock", "Upsampler"]
+__all__ = [
+    "Attention",
+    "MixerBlock",
+    "Projector",
+    "ResidualMLP",
+    "SwiGLU",
+    "TransformerBlock",
+    "Upsampler",
+    "sinusoids",
+]
 
 
 class ResidualMLP(nn.Module):
@@ -95,7 +104,7 @@ class SwiGLU(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with pre-norm, from x to itself or to a context.
+    """Attention, with pre-norm by default, from x to itself or to a context.
 
     Parameters
     ----------
@@ -107,6 +116,10 @@ class Attention(nn.Module):
         One key and one value head for all query heads (multi-query attention, Shazeer 2019).
     context_width : int, optional
         Channels of the context; those of x by default.
+    norm : bool
+        LayerNorm of x first.
+    causal : bool
+        A token attends to itself and those before it.
     """
 
     def __init__(
@@ -118,11 +131,14 @@ class Attention(nn.Module):
         shared: bool = False,
         context_width: int | None = None,
         dropout: float = 0.0,
+        norm: bool = True,
+        causal: bool = False,
     ) -> None:
         super().__init__()
+        self.causal = causal
         self.n_heads, self.head_width = n_heads, head_width or width // n_heads
         inner, other = n_heads * self.head_width, self.head_width if shared else n_heads * self.head_width
-        self.norm = nn.LayerNorm(width, bias=False)
+        self.norm = nn.LayerNorm(width, bias=False) if norm else nn.Identity()
         self.to_query = nn.Linear(width, inner, bias=False)
         self.to_key_value = nn.Linear(context_width or width, 2 * other, bias=False)
         self.outward = nn.Linear(inner, width, bias=False)
@@ -136,7 +152,7 @@ class Attention(nn.Module):
         if keys.shape[1] != queries.shape[1]:
             keys, values = (one.expand(-1, self.n_heads, -1, -1) for one in (keys, values))
         drop = self.dropout if self.training else 0.0
-        made = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=drop)
+        made = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=drop, is_causal=self.causal)
         return self.outward(made.transpose(1, 2).flatten(2))
 
 
@@ -150,8 +166,8 @@ class TransformerBlock(nn.Module):
         Attend to a context (n, n_context, context_width) too.
     self_attention : bool
         False leaves out the attention of x to itself.
-    head_width, shared, context_width, dropout
-        See `Attention`.
+    head_width, shared, context_width, dropout, causal
+        See `Attention`; a context is seen whole.
 
     Examples
     --------
@@ -172,10 +188,11 @@ class TransformerBlock(nn.Module):
         context_width: int | None = None,
         dropout: float = 0.0,
         expansion: int = 4,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         like = {"head_width": head_width, "shared": shared, "dropout": dropout}
-        self.to_self = Attention(width, n_heads, **like) if self_attention else None  # type: ignore[arg-type]
+        self.to_self = Attention(width, n_heads, causal=causal, **like) if self_attention else None  # type: ignore[arg-type]
         self.to_context = Attention(width, n_heads, context_width=context_width, **like) if cross else None  # type: ignore[arg-type]
         self.feed_forward = SwiGLU(width, expansion, dropout)
 
@@ -235,3 +252,16 @@ def _refine(n_channels: int) -> nn.Module:
         nn.Conv2d(n_channels, n_channels, 3, padding=1), nn.GroupNorm(1, n_channels), nn.SiLU(),
         nn.Conv2d(n_channels, n_channels, 3, padding=1),
     )  # fmt: skip
+
+
+def sinusoids(n_tokens: int, width: int) -> torch.Tensor:
+    """Positions as sines and cosines of falling frequency, (n_tokens, width) (Vaswani et al. 2017, §3.5).
+
+    Examples
+    --------
+    >>> sinusoids(3, 4)[0].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    rates = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(n_tokens)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]

@@ -35,6 +35,9 @@ class VectorQuantiser(nn.Module):
     n_codes, width : int
     decay : float
         Of the moving averages, per training batch.
+    revive : float
+        Codes whose moving count falls below this share of the mean count begin again at a random vector of the batch
+        (Dhariwal et al. 2020, "Jukebox", §3.1), so that codes do not fall out of use; 0 leaves them where they are.
 
     Examples
     --------
@@ -44,15 +47,15 @@ class VectorQuantiser(nn.Module):
     ([-1.0, -1.0, 2.0, 2.0], 0.0)
     """
 
-    def __init__(self, n_codes: int, width: int, *, decay: float = 0.99) -> None:
+    def __init__(self, n_codes: int, width: int, *, decay: float = 0.99, revive: float = 0.0) -> None:
         super().__init__()
-        if n_codes < 1 or width < 1 or not 0 <= decay < 1:
+        if n_codes < 1 or width < 1 or not 0 <= decay < 1 or not 0 <= revive < 1:
             raise DataError(
                 "these options make no codebook",
-                expected="n_codes and width of at least 1, 0 <= decay < 1",
-                found={"n_codes": n_codes, "width": width, "decay": decay},
+                expected="n_codes and width of at least 1, 0 <= decay < 1, 0 <= revive < 1",
+                found={"n_codes": n_codes, "width": width, "decay": decay, "revive": revive},
             )
-        self.decay = decay
+        self.decay, self.revive = decay, revive
         self.codes: torch.Tensor
         self.counts: torch.Tensor
         self.sums: torch.Tensor
@@ -104,6 +107,10 @@ class VectorQuantiser(nn.Module):
         # Sum and count of a code that nothing chooses fade alike, so that it stays where it is until both underflow.
         alive = self.counts > 1e-6
         self.codes.copy_(torch.where(alive[:, None], self.sums / self.counts[:, None].clamp_min(1e-6), self.codes))
+        mean = self.counts.mean()
+        if self.revive and (idle := (self.counts < self.revive * mean).nonzero()[:, 0]).numel():
+            chosen = x[torch.randint(len(x), (len(idle),)).to(x.device)].to(self.codes.dtype)
+            self.codes[idle], self.counts[idle], self.sums[idle] = chosen, mean, chosen * mean
 
 
 def perplexity(index: torch.Tensor, n_codes: int) -> torch.Tensor:

@@ -75,6 +75,17 @@ def test_an_unused_code_stays_and_few_vectors_start_many_codes():
     assert torch.isfinite(layer.codes).all()
 
 
+def test_idle_codes_begin_again_where_vectors_are():
+    torch.manual_seed(0)
+    still, lively = (VectorQuantiser(4, 2, decay=0.5, revive=revive) for revive in (0.0, 0.1))
+    for layer in (still, lively):
+        layer(torch.randn(40, 2))
+        for _ in range(30):
+            layer(torch.randn(40, 2) + 50)
+    assert len(still(torch.randn(400, 2) + 50).index.unique()) == 1
+    assert len(lively(torch.randn(400, 2) + 50).index.unique()) == 4
+
+
 def test_symmetric_masks_hide_every_token_once():
     mask = random_mask(50, 7, 0.4)
     assert (mask.sum(dim=1) == 3).all() and (mask.float().mean(dim=0) > 0.15).all()

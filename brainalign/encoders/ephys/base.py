@@ -211,7 +211,7 @@ class SignalEncoder(NetworkEncoder):
         mean, scale = (np.mean([one[part] for one in self.scales_.values()], axis=0) for part in (0, 1))
         return ((X - mean) / scale).astype(np.asarray(X).dtype)
 
-    def _learn_scales(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _learn_scales(self, responses: Any, subject: str) -> tuple[np.ndarray, np.ndarray]:
         n_times = self._n_times
         signals = _Unflattened(responses, n_times)
         return tuple(np.repeat(one, n_times) for one in channel_scales(signals))  # type: ignore[return-value]
