@@ -14,6 +14,8 @@ from brainalign.loaders.trees import make_tree
 from brainalign.specs import DatasetSpec
 from tests.conftest import REPOSITORY
 
+MINDEYE2 = REPOSITORY / "scripts" / "experiments" / "nsd_mindeye2.yaml"
+
 
 def plain(value):
     """Dicts and lists of what YAML holds; subjects stay numbers."""
@@ -60,3 +62,71 @@ def test_an_incomplete_copy_is_told_before_anything_is_read(tree, tmp_path):
     lost.write_bytes(content)
     assert done.returncode == 1 and lost.name in done.stdout and "mend your copy first" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_mindeye2_is_pretrained_on_others_and_never_sees_the_shared_pictures(tmp_path, monkeypatch):
+    """The shipped experiment on a tree of two subjects, smaller in sizes alone."""
+    import numpy as np
+
+    from brainalign.encoders import MindEye2
+    from brainalign.experiment import Experiment, load_experiment, run_experiment
+    from brainalign.loaders import load
+
+    sizes = {"n_stimuli": 40, "images_per_subject": 16, "n_shared": 6, "n_stimuli_seen": 16}
+    made = make_tree(
+        DatasetSpec.load("nsd"),
+        tmp_path / "nsd",
+        subjects=[1, 2],
+        sizes=sizes | {"trials_per_session": 24, "trials": 48},
+    )
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain(made.spec.model_dump())))
+    asked = load_experiment(MINDEYE2).model_dump(mode="json")
+    asked["dataset"] |= {"name": str(tmp_path / "tiny.yaml"), "root": str(tmp_path / "nsd"), "subjects": [1, 2]}
+    asked["latents"]["clip"]["model"] = "pixels:2:grey"
+    (analysis,) = asked["analyses"]
+    analysis |= {"metrics": ["PixCorr"], "protocol": "dry run", "gallery": None}
+    system = analysis["systems"]["mindeye2"]
+    system["params"] |= {"hidden": 16, "n_blocks": 1, "projector": 8, "prior_depth": 1, "n_steps": 2}
+    short = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "precision": "float32"}
+    system["params"]["training"] |= short
+    system["generator"] = "pixels"
+    fitted, transferred = [], []
+    plain_fit, plain_transfer = MindEye2.fit, MindEye2.transfer
+
+    def fit(self, X, y, **options):
+        fitted.append({name: set(one.stimulus_ids) for name, one in X.items()})
+        return plain_fit(self, X, y, **options)
+
+    def transfer(self, X, y, **options):
+        before = self.network_.branches[0].linear.weight.detach().clone()
+        made = plain_transfer(self, X, y, **options)
+        transferred.append((set(X.stimulus_ids), (made.network_.branches[0].linear.weight != before).any().item()))
+        return made
+
+    monkeypatch.setattr(MindEye2, "fit", fit)
+    monkeypatch.setattr(MindEye2, "transfer", transfer)
+    run = run_experiment(Experiment.model_validate(asked), out=tmp_path / "run")
+    shown = run.scores["pictures/mindeye2/PixCorr"]
+    assert shown.n == 6 and np.isfinite(shown.value) and "pictures/mindeye2/shuffled brain/PixCorr" in run.scores
+    assert [list(one) for one in fitted] == [["2"]]  # once, for the system and its shuffled brain
+    assert len(transferred) == 2 and all(changed for _, changed in transferred)  # all of the network is fine-tuned
+    trials = load(str(tmp_path / "tiny.yaml"), root=tmp_path / "nsd", subject=1, roi="nsdgeneral").trials
+    shared = set(trials.loc[trials["split"] == "test", "stimulus_id"])
+    assert len(shared) == 6 and not any(shared & ids for one in fitted for ids in one.values())
+    assert not any(shared & ids for ids, _ in transferred)
+
+
+def test_a_system_is_pretrained_only_where_there_are_others(tmp_path):
+    from brainalign.errors import SpecError
+    from brainalign.experiment import load_experiment
+
+    asked = yaml.safe_load(MINDEYE2.read_text())
+    alone = asked | {"dataset": {"name": "nsd", "subject": 1}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(alone))
+    with pytest.raises(SpecError, match="on other subjects: name them"):
+        load_experiment(tmp_path / "a.yaml")
+    system = asked["analyses"][0]["systems"]["mindeye2"]
+    del system["pretrain"], system["transfer"]
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(asked))
+    with pytest.raises(SpecError, match="takes one subject"):
+        load_experiment(tmp_path / "b.yaml")

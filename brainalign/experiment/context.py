@@ -103,12 +103,19 @@ class Context:
         """Trials and units that one analysis asks for."""
         return self.trials.select(analysis.trials, units=analysis.units)
 
+    def others(self, analysis: _Analysis) -> dict[str, Trials]:
+        """Every subject but the first, as `chosen` takes the first."""
+        (_, *rest) = self.people.items()
+        return {name: trials.select(analysis.trials, units=analysis.units) for name, trials in rest}
+
     def stimuli(self) -> Stimuli:
         """The pictures shown."""
         if self.source.stimuli is None:
             raise DataError(f"'{self.experiment.dataset.name}' comes without pictures", fix="leave latents out")
         if isinstance(self.source, SubjectRdms):
             return self.source.stimuli
+        if self._subjects():
+            return _of_everyone(list(self.people.values()))
         shown = list(dict.fromkeys(self.source.stimulus_ids))
         return self.source.stimuli.select(shown)
 
@@ -181,6 +188,16 @@ class Context:
             "data": self.fingerprint,
             "seed": self.experiment.seed,
         }
+
+
+def _of_everyone(people: list[Trials]) -> Stimuli:
+    """The pictures that any of several subjects saw, those of the first in front."""
+    known: dict[str, Stimuli] = {}
+    for trials in people:
+        if trials.stimuli is not None:
+            known = dict.fromkeys(map(str, trials.stimulus_ids), trials.stimuli) | known
+    order = list(dict.fromkeys(str(one) for trials in people for one in trials.stimulus_ids if str(one) in known))
+    return Stimuli(order, images=lambda one: known[one].image(one))
 
 
 def _with_stimulus_columns(trials: Trials) -> Trials:

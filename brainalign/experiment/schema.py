@@ -216,6 +216,8 @@ class System(_Record):
     as ``mini``; of several latents each is given to it in the role that its space has there. `choices` are changes to
     `params`, of which each fold takes the best in `inner_splits` folds of its training side. `shuffles` brains are
     shuffled for the control: with several its interval is over shuffles, with one over pictures, which is too narrow.
+    With `pretrain` the encoder is fitted on the other subjects of the data set, which give up the pictures held out,
+    and takes in the first by `transfer`, with the options of that name.
     """
 
     encoder: str = "LinearEncoder"
@@ -227,6 +229,16 @@ class System(_Record):
     choices: list[dict[str, Any]] = Field(default_factory=list)
     inner_splits: int = Field(default=3, ge=2)
     shuffles: int = Field(default=1, ge=1)
+    pretrain: bool = False
+    transfer: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _pretrained_as_it_is(self) -> System:
+        if self.pretrain and self.choices:
+            raise ValueError("a pretrained system has no choices: its sizes are those of the shared network")
+        if self.transfer and not self.pretrain:
+            raise ValueError("transfer is for a system with pretrain: true")
+        return self
 
 
 class Reconstruct(_CrossValidated):
@@ -397,8 +409,15 @@ class Experiment(_Record):
                 read = self.latents[one.brain]
                 if read.model is None or len(read.layers or [""]) != 1:
                     raise ValueError(f"the brain of '{one.name}' is predicted from one model and one of its layers")
-            if self.dataset.subjects is not None and not isinstance(one, Rsa | RsaRegions):
-                raise ValueError(f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa takes several")
+            several = self.dataset.subjects is not None
+            if isinstance(one, Reconstruct) and any(system.pretrain for system in one.systems.values()):
+                if not several:
+                    raise ValueError(f"'{one.name}' pretrains on other subjects: name them in dataset.subjects")
+            elif several and not isinstance(one, Rsa | RsaRegions):
+                raise ValueError(
+                    f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa, and systems with pretrain, "
+                    "take several"
+                )
         return self
 
 

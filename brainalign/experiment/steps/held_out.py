@@ -11,6 +11,8 @@ import pandas as pd
 
 from brainalign.encoders.choice import choose_params, with_params
 from brainalign.encoders.registry import encoder_class
+from brainalign.encoders.transferred import Transferred
+from brainalign.errors import DataError
 from brainalign.experiment.context import Context, placed
 from brainalign.experiment.schema import Reconstruct, System
 from brainalign.latents.base import Latents
@@ -64,8 +66,19 @@ def divisions_of(analysis: Reconstruct, context: Context, trials: Trials) -> Div
     return Divisions(pairs, split_hash(division), analysis.protocol or f"folds by {analysis.by}")
 
 
-def held_out(system: System, targets: dict[str, Latents], divisions: Divisions, *, seed: int, name: str) -> HeldOut:
-    """Fit the system on every training side and make the pictures of the other; `choices` are settled inside it."""
+def held_out(
+    system: System,
+    targets: dict[str, Latents],
+    divisions: Divisions,
+    *,
+    seed: int,
+    name: str,
+    others: Mapping[str, Trials] | None = None,
+) -> HeldOut:
+    """Fit the system on every training side and make the pictures of the other; `choices` are settled inside it.
+
+    `others` are the subjects that a pretrained system is fitted on first, without the pictures held out.
+    """
     latents: Any = next(iter(targets.values())) if len(targets) == 1 else targets
     pictures: dict[str, dict[str, np.ndarray]] = {}
     parts: dict[str, list[Latents]] = {label: [] for label in targets}
@@ -73,7 +86,9 @@ def held_out(system: System, targets: dict[str, Latents], divisions: Divisions, 
     chosen: list[dict[str, Any]] = []
     loaded = None if system.generator in SIMPLE else _ByRole(system)
     for number, (train, test) in enumerate(progress(divisions.pairs, description=name)):
-        encoder = encoder_class(system.encoder)(**system.params)
+        encoder: Any = encoder_class(system.encoder)(**system.params)
+        if system.pretrain:
+            encoder = Transferred(encoder.fit(_without(others or {}, test), latents), system.transfer)
         if system.choices:
             best, found = choose_params(
                 encoder, system.choices, train, latents, n_splits=system.inner_splits, seed=seed
@@ -96,6 +111,20 @@ def held_out(system: System, targets: dict[str, Latents], divisions: Divisions, 
         for label, some in parts.items()
     }
     return HeldOut({row: Stimuli(held, images=held) for row, held in pictures.items()}, joined, fold_of, chosen)
+
+
+def _without(others: Mapping[str, Trials], test: Trials) -> dict[str, Trials]:
+    """What other subjects saw of the pictures that are not held out."""
+    held = set(map(str, test.stimulus_ids))
+    kept = {name: np.array([str(one) not in held for one in trials.stimulus_ids]) for name, trials in others.items()}
+    if not kept or not all(one.any() for one in kept.values()):
+        raise DataError(
+            "no subject is left to pretrain on",
+            expected="others who saw pictures that are not held out",
+            found={name: int(one.sum()) for name, one in kept.items()},
+            fix="dataset: {subjects: [1, 2, ...]}, the first being the one that is reconstructed from",
+        )
+    return {name: trials.select(kept[name]) for name, trials in others.items()}
 
 
 class _ByRole:

@@ -42,7 +42,8 @@ def compute(analysis: Reconstruct, context: Context) -> StepResult:
     }
     for number, (name, system) in enumerate(analysis.systems.items()):
         targets = {label: one for wanted in system.latents for label, one in context.latents(wanted).items()}
-        made = held_out(system, targets, divisions, seed=context.experiment.seed, name=name)
+        others = context.others(analysis) if system.pretrain else None
+        made = held_out(system, targets, divisions, seed=context.experiment.seed, name=name, others=others)
         ids = list(made.fold_of)
         table = _judged(analysis, context, trials, made, divisions)
         fold = np.array(list(made.fold_of.values()))
