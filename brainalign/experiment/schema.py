@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainalign.errors import SpecError, closest
+from brainalign.experiment.system import System
 
 __all__ = [
     "Analysis",
@@ -22,7 +23,6 @@ __all__ = [
     "Regress",
     "Rsa",
     "RsaRegions",
-    "System",
     "Variance",
     "ZeroShot",
     "load_experiment",
@@ -207,38 +207,6 @@ class Regress(_Delayed):
 
     kind: Literal["regress"]
     columns: list[str] = Field(min_length=1)
-
-
-class System(_Record):
-    """One way to a picture: an encoder with its hyper-parameters, what it predicts, and what makes pictures of that.
-
-    `generator` is one of ``pixels``, ``decode``, ``linear``, ``nearest``, or a name that `load_generator` knows, such
-    as ``mini``; of several latents each is given to it in the role that its space has there. `choices` are changes to
-    `params`, of which each fold takes the best in `inner_splits` folds of its training side. `shuffles` brains are
-    shuffled for the control: with several its interval is over shuffles, with one over pictures, which is too narrow.
-    With `pretrain` the encoder is fitted on the other subjects of the data set, which give up the pictures held out,
-    and takes in the first by `transfer`, with the options of that name.
-    """
-
-    encoder: str = "LinearEncoder"
-    params: dict[str, Any] = Field(default_factory=dict)
-    latents: list[str] = Field(min_length=1)
-    generator: str = "pixels"
-    options: dict[str, Any] = Field(default_factory=dict)
-    controls: bool = True
-    choices: list[dict[str, Any]] = Field(default_factory=list)
-    inner_splits: int = Field(default=3, ge=2)
-    shuffles: int = Field(default=1, ge=1)
-    pretrain: bool = False
-    transfer: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _pretrained_as_it_is(self) -> System:
-        if self.pretrain and self.choices:
-            raise ValueError("a pretrained system has no choices: its sizes are those of the shared network")
-        if self.transfer and not self.pretrain:
-            raise ValueError("transfer is for a system with pretrain: true")
-        return self
 
 
 class Reconstruct(_CrossValidated):

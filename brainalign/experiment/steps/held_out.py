@@ -14,7 +14,8 @@ from brainalign.encoders.registry import encoder_class
 from brainalign.encoders.transferred import Transferred
 from brainalign.errors import DataError
 from brainalign.experiment.context import Context, placed
-from brainalign.experiment.schema import Reconstruct, System
+from brainalign.experiment.schema import Reconstruct
+from brainalign.experiment.system import System
 from brainalign.latents.base import Latents
 from brainalign.latents.extraction import extract
 from brainalign.parallel import progress

@@ -13,7 +13,9 @@ from brainalign.reconstruction.generators.inputs import Accepted
 
 __all__ = ["load_generator"]
 
-# Which embeddings the published models were trained on, by hub id.
+# Which embeddings the published models were trained on, by hub id. Stable unCLIP: doc/UNCLIP.MD of Stability-AI's
+# stablediffusion (OpenCLIP-H, and OpenAI's CLIP-L in the small one); Kandinsky 2.2: README of ai-forever's Kandinsky-2
+# (ViT-bigG-14-laion2B-39B-b160k). A pipeline of another width than its space refuses the latents.
 SPACES = {
     "stabilityai/stable-diffusion-2-1-unclip": "open_clip:ViT-H-14/laion2b_s32b_b79k",
     "stabilityai/stable-diffusion-2-1-unclip-small": "open_clip:ViT-L-14/openai",
