@@ -9,6 +9,7 @@ from brainalign.encoders.registry import ENCODERS, encoder_class, register_encod
 
 __all__ = [
     "ATM",
+    "WAVE",
     "BrainIT",
     "DuIN",
     "EEGNet",
