@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from brainalign.errors import SpecError, closest
+from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
+from brainalign.experiment.schema_voxels import Captions, Synthesis
 from brainalign.experiment.system import System
 
 __all__ = [
     "Analysis",
+    "Captions",
     "Decode",
     "Encode",
     "Encoding",
@@ -23,17 +26,13 @@ __all__ = [
     "Regress",
     "Rsa",
     "RsaRegions",
+    "Synthesis",
     "Variance",
     "ZeroShot",
     "load_experiment",
 ]
 
 _MAX_BYTES = 1 << 20
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Dataset(_Record):
@@ -110,14 +109,6 @@ class ModelRdm(_Record):
         if sum(one is not None for one in (self.file, self.dataset, self.column)) != 1:
             raise ValueError("a model RDM comes from a `file`, the `dataset` or a `column`, one of the three")
         return self
-
-
-class _Analysis(_Record):
-    name: Identifier
-    title: str | None = None
-    text: str | None = None
-    units: str | None = None
-    trials: str | None = None
 
 
 class _CrossValidated(_Analysis):
@@ -221,7 +212,7 @@ class Reconstruct(_CrossValidated):
 
     kind: Literal["reconstruct"]
     systems: dict[Identifier, System] = Field(min_length=1)
-    metrics: list[str] = ["PixCorr", "SSIM", "AlexNet"]
+    metrics: list[str] = Field(default=["PixCorr", "SSIM", "AlexNet"])
     judges: dict[str, str] = Field(default_factory=dict)
     scenes: list[str] = Field(default_factory=list)
     weights: str | None = None
@@ -335,7 +326,18 @@ class Evoked(_Analysis):
 
 Preprocessing = Annotated[Select | Zscore | Average, Field(discriminator="step")]
 Analysis = Annotated[
-    Decode | Encode | Encoding | Variance | Reconstruct | Regress | ZeroShot | Rsa | RsaRegions | Evoked,
+    Decode
+    | Encode
+    | Encoding
+    | Variance
+    | Reconstruct
+    | Regress
+    | ZeroShot
+    | Rsa
+    | RsaRegions
+    | Evoked
+    | Captions
+    | Synthesis,
     Field(discriminator="kind"),
 ]
 

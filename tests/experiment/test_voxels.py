@@ -1,0 +1,62 @@
+"""Experiments that ask voxels: captions and synthesised pictures recover what was planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from brainalign.errors import SpecError
+from brainalign.experiment import Experiment, load_experiment, run_experiment
+
+FOLDER = Path(__file__).parents[2] / "scripts" / "experiments"
+
+
+def shipped(name, **options):
+    plain = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    plain["dataset"]["options"] |= {"n_stimuli": 200} | options
+    return plain
+
+
+@pytest.mark.slow
+def test_captions_name_what_was_planted(tmp_path):
+    plain = shipped("simulated_captions", rois={"FFA": 12, "PPA": 12}, prefers=None)
+    plain["dataset"]["options"]["prefers"] = {"FFA": "category == 'face'", "PPA": "category == 'house'"}
+    plain["analyses"][0] |= {"planted": {"FFA": "face", "PPA": "house"}, "bank": {"scenes": 500, "seed": 101}}
+    run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
+    named, shuffled = run.scores["captions/named"], run.scores["captions/named, shuffled weights"]
+    assert named.value >= 0.8 and shuffled.value < 0.5
+    assert run.scores["captions/caption score"].low > 0.05
+    assert (tmp_path / "run" / "maps" / "captions").is_dir() and "Captions that predict best" in run.report.read_text()
+
+
+@pytest.mark.slow
+def test_pictures_show_what_was_planted(tmp_path):
+    plain = shipped("simulated_synthesis", rois={"FFA": 12, "PPA": 12}, prefers=None)
+    plain["dataset"]["options"]["prefers"] = {"FFA": "category == 'face'", "PPA": "category == 'house'"}
+    asked = plain["analyses"][0]
+    asked |= {"planted": {"FFA": "face", "PPA": "house"}, "n": 3, "judges": ["meaning"], "scales": [0.0]}
+    asked |= {"bank": {"scenes": 300, "seed": 101}, "natural": {"scenes": 100, "seed": 103}}
+    asked["samplers"] = {"prior": asked["samplers"]["prior"]}
+    run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
+    assert run.scores["pictures/prior/category"].value >= 0.6
+    assert run.scores["pictures/prior/response"].value > run.scores["pictures/prior at 0/response"].value + 0.5
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"planted": {"FFA": "cat"}}, "planted categories without texts"),
+        ({"bank": {}}, "one of the two"),
+        ({"samplers": {"prior": {"kind": "prior", "told": True}}}, "latent prior"),
+        ({"latents": ["meanin"]}, "Did you mean"),
+    ],
+)
+def test_experiments_that_could_not_be_right_are_refused(change, message, tmp_path):
+    plain = shipped("simulated_synthesis")
+    plain["analyses"][0] |= change
+    file = tmp_path / "changed.yaml"
+    file.write_text(yaml.safe_dump(plain))
+    with pytest.raises(SpecError, match=message):
+        load_experiment(file)
