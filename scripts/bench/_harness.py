@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ class Case:
         ``max_abs_diff`` and further columns.
     floor : Side, optional
         The matrix products and decompositions that cannot be avoided, alone.
+    bars : mapping of str to float
+        What is asked of ours beside the peer of fewest processor seconds: "ratio" of these at least, at most so much
+        of its "memory", at most so many times the "floor".
     """
 
     name: str
@@ -70,6 +73,7 @@ class Case:
     peer: Side | tuple[Side, ...]
     compare: Callable[[Arrays, Arrays], Any]
     floor: Side | None = None
+    bars: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -95,11 +99,36 @@ def main(cases: list[Case], script: str) -> None:
         return
     rows: list[dict[str, Any]] = []
     for case in chosen:
+        own: list[dict[str, Any]] = []
         for row in _rows(case, script, quick=options.quick, n_threads=options.threads):
             print(_line(row, header=not rows), flush=True)
             rows.append(row)
+            own.append(row)
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1))
+        if case.bars and not options.quick:
+            print(verdict(own, case.bars), flush=True)
+
+
+def verdict(rows: list[dict[str, Any]], bars: Mapping[str, float]) -> str:
+    """The rows of one case beside what is asked for, in a line."""
+    best = min(rows, key=lambda row: row["peer_cpu_s"])
+    leanest = min(row["peer_peak_mb"] for row in rows)
+    found = {"ratio": best["ratio"], "memory": best["ours_peak_mb"] / max(best["peer_peak_mb"], 1e-9)}
+    if best["floor_cpu_s"]:
+        found["floor"] = best["ours_cpu_s"] / best["floor_cpu_s"]
+    words = {
+        "ratio": f"{found['ratio']:.2f} times fewer CPU seconds than {best['peer']}",
+        "memory": f"{found['memory']:.2f} of its memory ({best['ours_peak_mb']:.0f} MB; leanest peer {leanest:.0f} MB)",
+        "floor": f"{found.get('floor', float('nan')):.2f} times the floor",
+    }
+    said = []
+    for name, text in words.items():
+        if name in bars:
+            met = found[name] >= bars[name] if name == "ratio" else found.get(name, float("inf")) <= bars[name]
+            text += f" [{'met' if met else 'MISSED'}: {'>=' if name == 'ratio' else '<='} {bars[name]:g}]"
+        said.append(text)
+    return f"{rows[0]['case']}: {'; '.join(said)}"
 
 
 def _rows(case: Case, script: str, *, quick: bool, n_threads: int) -> Iterator[dict[str, Any]]:

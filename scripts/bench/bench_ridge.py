@@ -1,9 +1,12 @@
 """Ridge of many targets, a penalty per target: ours beside himalaya and scikit-learn.
 
-Peers choose by the same score on the same folds. Differences are taken over cross-validation scores, and over the
-coefficients of targets for which both chose the same penalty (``same_alphas`` is their share; in float32 near-ties may
-fall either way). `floor_cpu_s` are the products and decompositions of our method alone. "search" and "bfloat16" set two
-options of ours beside ours without: scores are compared, as penalties lie on no common grid in the first.
+Peers choose by the same score on the same folds; scikit-learn has no penalty per target by folds, and stands there as a
+loop of its `Ridge`. himalaya has no closed form of leave-one-out. Differences are taken over cross-validation scores,
+and over the coefficients of targets for which both chose the same penalty (``same_alphas`` is their share; in float32
+near-ties may fall either way). `floor_cpu_s` are the products and decompositions of our method alone. "search" and
+"bfloat16" set two options of ours beside ours without: scores are compared, as penalties lie on no common grid in the
+first. The banded cases are those of `bench_banded.py`. A line under the rows of a case says whether the bars set for it
+are met.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from _harness import Arrays, Case, Side, main
+from bench_banded import CASES as BANDED
 
 ALPHAS = np.logspace(0, 6, 10)
 N_FOLDS = 5
@@ -106,6 +110,35 @@ def sklearn_loo() -> Side:
     return Side("sklearn RidgeCV", prepare)
 
 
+def sklearn_folds(*, kernel: bool = False) -> Side:
+    """A `Ridge` of scikit-learn for each fold and penalty, and for each penalty that is chosen."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        from sklearn.linear_model import Ridge
+        from sklearn.metrics import r2_score
+        from sklearn.model_selection import KFold
+
+        def fit(data: Arrays) -> Arrays:
+            X, Y = data["X"], data["Y"]
+            scores = np.zeros((len(ALPHAS), Y.shape[1]))
+            for train, test in KFold(N_FOLDS).split(X):
+                known = X[train], Y[train]
+                for row, alpha in enumerate(ALPHAS):
+                    predicted = Ridge(alpha, solver="cholesky").fit(*known).predict(X[test])
+                    scores[row] += r2_score(Y[test], predicted, multioutput="raw_values") / N_FOLDS
+            best = ALPHAS[scores.argmax(axis=0)]
+            made = np.empty((len(X[:N_PREDICTED]) if kernel else X.shape[1], Y.shape[1]), dtype=X.dtype)
+            for alpha in np.unique(best):
+                model = Ridge(alpha, solver="cholesky").fit(X, Y[:, best == alpha])
+                found = model.predict(X[:N_PREDICTED]) if kernel else model.coef_.T
+                made[:, best == alpha] = found.reshape(len(made), -1)
+            return {"alphas": best, "scores": scores.max(axis=0), "predicted" if kernel else "coef": made}
+
+        return warmed(fit)
+
+    return Side("sklearn Ridge", prepare)
+
+
 def floor(n_folds: int) -> Side:
     """The products and decompositions of our method, on arrays of the same size: nothing chosen, nothing returned."""
 
@@ -156,26 +189,30 @@ def compare_scores(mine: Arrays, theirs: Arrays) -> dict[str, float]:
 
 
 TABLE, SMALLER = make(5000, 1000, 20000), make(5000, 1000, 4000)
-HIMALAYA = himalaya("torch", batch=2000), himalaya("numpy", batch=2000)
+PEERS = himalaya("torch", batch=2000), himalaya("numpy", batch=2000), sklearn_folds()
+BARS = {"memory": 0.5, "floor": 1.6}
 CASES = [
-    Case("kfold", TABLE, ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
-    Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), HIMALAYA, compare, floor(N_FOLDS)),
+    Case("kfold", TABLE, ours(N_FOLDS), PEERS, compare, floor(N_FOLDS), {"ratio": 5.0, **BARS}),
+    Case("nsd", make(9000, 1024, 15700), ours(N_FOLDS), PEERS, compare, floor(N_FOLDS), BARS),
     Case(
         "wide",
         make(1000, 20000, 5000),
         ours(N_FOLDS, keep_coef=False),
-        (himalaya("torch", kernel=True), himalaya("numpy", kernel=True)),
+        (himalaya("torch", kernel=True), himalaya("numpy", kernel=True), sklearn_folds(kernel=True)),
         compare,
         floor(N_FOLDS),
+        BARS,
     ),
-    Case("loo", SMALLER, ours("loo"), sklearn_loo(), compare, floor(0)),
+    Case("loo", SMALLER, ours("loo"), sklearn_loo(), compare, floor(0), BARS),
+    *BANDED,
     Case(
         "float64",
         make(5000, 1000, 4000, dtype="float64"),
         ours(N_FOLDS),
-        himalaya("numpy", batch=2000),
+        (himalaya("numpy", batch=2000), sklearn_folds()),
         compare,
         floor(N_FOLDS),
+        BARS,
     ),
     Case(
         "search",

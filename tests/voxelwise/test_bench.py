@@ -44,7 +44,7 @@ def check(row: dict) -> None:
     assert row["ratio"] == pytest.approx(row["peer_cpu_s"] / row["ours_cpu_s"])
     assert min(row["ours_cpu_s"], row["peer_cpu_s"], row["floor_cpu_s"]) > 0
     assert 0 < row["max_abs_diff"] < TOLERANCE.get(row["case"], 1e-5)
-    assert row["same_alphas"] >= SAME.get(row["case"], 0.97)
+    assert row.get("same_alphas", row.get("same_choice")) >= SAME.get(row["case"], 0.97)
 
 
 def test_one_case_beside_its_peers(tmp_path):
@@ -53,6 +53,7 @@ def test_one_case_beside_its_peers(tmp_path):
     assert [(row["case"], row["peer"]) for row in rows] == [
         ("kfold", "himalaya RidgeCV torch"),
         ("kfold", "himalaya RidgeCV numpy"),
+        ("kfold", "sklearn Ridge"),
     ]
     for row in rows:
         check(row)
@@ -63,10 +64,26 @@ def test_one_case_beside_its_peers(tmp_path):
 def test_every_case_beside_its_peers(tmp_path):
     pytest.importorskip("himalaya")
     rows = run(tmp_path)
-    cases = {"kfold", "nsd", "wide", "loo", "float64", "search", "bfloat16", "bfloat16-loo"}
+    cases = {"kfold", "nsd", "wide", "loo", "float64", "search", "bfloat16", "bfloat16-loo", "banded", "banded-float32"}
     assert {row["case"] for row in rows} == cases
     for row in rows:
         check(row)
+
+
+def test_the_verdict_names_what_is_missed(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts" / "bench"))
+    from _harness import verdict
+
+    ours = {"case": "kfold", "ours_cpu_s": 3.0, "ours_peak_mb": 60.0, "floor_cpu_s": 2.0}
+    peers = {"slow and lean": (30.0, 100.0), "fast": (12.0, 150.0)}
+    rows = [
+        ours | {"peer": name, "peer_cpu_s": cpu, "peer_peak_mb": mb, "ratio": cpu / 3}
+        for name, (cpu, mb) in peers.items()
+    ]
+    said = verdict(rows, {"ratio": 5.0, "memory": 0.5, "floor": 1.6})
+    assert "4.00 times fewer CPU seconds than fast [MISSED: >= 5]" in said
+    assert "0.40 of its memory (60 MB; leanest peer 100 MB) [met: <= 0.5]" in said
+    assert "1.50 times the floor [met: <= 1.6]" in said
 
 
 def test_an_unknown_case_is_refused(tmp_path):
