@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 
 from brainalign.encoders.mindeye_network import MindEyeLoss, MindEyeNetwork, Sizes, TokenBranch, decode_mean
 from brainalign.encoders.network import NetworkEncoder
+from brainalign.encoders.subjects import pair_samples, several, split_subjects
 from brainalign.errors import DataError, unknown
+from brainalign.voxelwise.ridge import Ridge
+from brainalign.voxelwise.samples import is_trials
 
 __all__ = ["MindEye", "MindEye2"]
 
@@ -149,6 +153,58 @@ class MindEye(NetworkEncoder):
 
         return self._applied(X, subject, decode)
 
+    def align(self, X: Any, y: Any, *, reference: Mapping[str, Any], alphas: Any = "auto") -> Self:
+        """An encoder that also knows further subjects, whose maps are found in closed form: no training.
+
+        The Trials of known subjects say where in the shared space pictures lie: ridge from latents to what their maps
+        make of their responses. That is what the new map is fitted to, by ridge from the new responses, so that the new
+        subject may have seen other pictures than the reference. Penalties are chosen for each dimension by
+        leave-one-out.
+
+        Parameters
+        ----------
+        X : Trials, or mapping of subject to Trials
+        y : Latents, or a dict of them
+            Of the pictures of both sides.
+        reference : mapping of subject to Trials
+            Of subjects fitted on.
+        alphas : array or "auto"
+
+        Raises
+        ------
+        DataError
+            When a subject is known already, or a subject of the reference is not.
+        """
+        if not several(X) and not is_trials(X):
+            raise DataError("align needs Trials, which name their subject", found=type(X).__name__)
+        # Leave-one-out is over pictures: the repetitions of one would tell each other.
+        made, samples, *_ = self._with_subjects(_means(X), y)
+        known = pair_samples(_means(dict(reference)), y)
+        parts = []
+        for name, one in known.items():
+            x = torch.from_numpy(self._features(one.responses, self._known(name)).astype(np.float32))
+            with torch.no_grad():
+                parts.append(self.network_.adapters(x, torch.full((len(x),), self._numbers[name])).numpy())
+        places = Ridge(alphas=alphas, cv="loo").fit(self._joined(known.values()), np.concatenate(parts))
+        for name, one in samples.items():
+            scaled = made._features(one.responses, name).astype(np.float32)
+            fitted = Ridge(alphas=alphas, cv="loo").fit(scaled, places.predict(self._joined([one])))
+            weight, bias = (
+                torch.from_numpy(np.asarray(part, np.float32)) for part in (fitted.coef_, fitted.intercept_)
+            )
+            made.network_.adapters.set_map(name, weight, bias)
+        made.network_.eval()
+        return made
+
+    def _joined(self, samples: Any) -> np.ndarray:
+        """Scaled latents of all spaces side by side, sample by sample."""
+        rows = []
+        for one in samples:
+            every = np.arange(len(one.responses))
+            parts = [(one.targets[name][every] - mean) / spread for name, (mean, spread) in self.target_scales_.items()]
+            rows.append(np.concatenate(parts, axis=1))
+        return np.concatenate(rows).astype(np.float32)
+
     def _decode(self, x: torch.Tensor, subject: torch.Tensor) -> dict[str, torch.Tensor]:
         made = decode_mean(self.network_, x, subject)
         if self.output == "sample":
@@ -184,6 +240,11 @@ class MindEye(NetworkEncoder):
         if not (0 <= self.mixed_share <= 1 and self.temperature > 0):
             raise DataError("an option is out of range", expected="0 <= mixed_share <= 1, temperature > 0")
         return MindEyeLoss(weights | dict(self.loss_weights or {}), self.mixed_share, self.temperature)
+
+
+def _means(X: Any) -> dict[str, Any]:
+    """Means over repetitions, by subject."""
+    return {name: trials.average("stimulus_id") for name, trials in split_subjects(X).items()}
 
 
 class MindEye2(MindEye):

@@ -149,10 +149,22 @@ class NetworkEncoder(Encoder):
         DataError
             When a subject is known already, or latents are of another space, model or shape.
         """
+        options = self._options(training)
+        made, samples, kept, held = self._with_subjects(X, y)
+        if freeze_shared:
+            made.network_.requires_grad_(False)
+            for name in samples:
+                made.network_.own(name).requires_grad_(True)
+        if any(one.requires_grad for one in made.network_.parameters()):  # else all is shared, but for the scales
+            made._train(samples, kept, held, options, folder)
+        made.network_.requires_grad_(True)
+        return made
+
+    def _with_subjects(self, X: Any, y: Any) -> tuple[Self, dict[str, Samples], Any, Any]:
+        """A copy with fresh modules for further subjects; their samples, and which to learn from and to choose on."""
         check_is_fitted(self, "network_")
         if not several(X) and not is_trials(X):
             raise DataError("transfer needs Trials, which name their subject", found=type(X).__name__)
-        options = self._options(training)
         samples = self._paired(X, y, None, reset=False)
         if known := [name for name in samples if name in self.provenances_]:
             raise DataError(
@@ -169,14 +181,7 @@ class NetworkEncoder(Encoder):
                 made.scales_[name] = made._learn_scales(Rows(one.responses, kept[name]), name)
                 made.network_.add_subject(name, one.responses.shape[1])
         made.provenance_ = _joint(made.provenances_.values())
-        if freeze_shared:
-            made.network_.requires_grad_(False)
-            for name in samples:
-                made.network_.own(name).requires_grad_(True)
-        if any(one.requires_grad for one in made.network_.parameters()):  # else all is shared, but for the scales
-            made._train(samples, kept, held, options, folder)
-        made.network_.requires_grad_(True)
-        return made
+        return made, samples, kept, held
 
     def _paired(self, X: Any, y: Any, groups: Any, *, reset: bool = True) -> dict[str, Samples]:
         if not several(X) and not is_trials(X):

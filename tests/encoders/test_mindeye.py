@@ -76,6 +76,40 @@ def test_nothing_in_a_shuffled_brain():
     assert abs(encoder.score(test, shown)) < 0.12
 
 
+def test_a_planted_map_is_found_in_closed_form(two):
+    """Subject 3 is a rotation of subject 1 without noise: both must be decoded alike, from pictures of their own."""
+    shown, _, _, encoder = two
+    clean = person("1", 60, shown, noise=0.0)
+    turn, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((60, 60)))
+    units = pd.DataFrame({"name": [f"3-{v}" for v in range(60)]})
+    turned = Trials(clean.responses @ turn.astype(np.float32), clean.trials.assign(subject="3"), units)
+    first, second, test = (np.isin(np.arange(200), rows) for rows in (range(60), range(60, 150), range(150, 200)))
+    scaled = encoder.align(turned.select(second), shown, reference={"1": clean.select(first)}, alphas=[1e-6, 1e-3, 1.0])
+    own, others = (scaled.predict(one.select(test)).values for one in (turned, clean))
+    assert np.abs(own - others).max() < 0.05 * np.abs(others).max()
+    assert encoder.subjects_ == ("1", "2") and scaled.subjects_ == ("1", "2", "3")
+    np.testing.assert_array_equal(others, encoder.predict(clean.select(test)).values)
+
+
+def test_the_closed_form_decodes_a_new_subject_from_few_trials(two):
+    shown, train, _, encoder = two
+    trials = person("3", 50, shown, n_repetitions=2)
+    few = trials.select(np.isin(trials.stimulus_ids, shown.ids[100:120]))
+    test = trials.select(np.isin(trials.stimulus_ids, shown.ids[150:]))
+    aligned = encoder.align(few, shown, reference=train)
+    alone = MindEye2(**QUICK, training={"n_epochs": 15, "batch_size": 16}).fit(few, shown)
+    assert aligned.score(test, shown) > alone.score(test, shown) + 0.05
+    order = np.random.default_rng(0).permutation(len(few.responses))
+    broken = Trials(few.responses[order], few.trials, few.units)
+    assert abs(encoder.align(broken, shown, reference=train).score(test, shown)) < 0.25
+    with pytest.raises(DataError, match="not fitted on subject '9'"):
+        encoder.align(few, shown, reference={"9": train["1"]})
+    with pytest.raises(DataError, match="was fitted on already"):
+        encoder.align(train["1"], shown, reference=train)
+    with pytest.raises(DataError, match="align needs Trials"):
+        encoder.align(few.responses, shown, reference=train)
+
+
 def test_transfer_adds_a_subject_and_leaves_the_others(two):
     shown, _, test, encoder = two
     newcomer = person("3", 50, shown)
