@@ -25,20 +25,26 @@ SCRIPTS = Path(__file__).resolve().parent
 def card(report: dict[str, Any]) -> str:
     """The model card of a training report."""
     columns = {"true": report["judge"]["true pictures"], "autoencoder": report["judge"]["autoencoder"]}
-    samples = {name.split()[-1]: row for name, row in report.items() if name.startswith("samples")}
-    columns |= {f"guidance {name}": row for name, row in samples.items()}
+    for name, row in report.items():
+        if name.startswith("choosing at"):
+            columns[f"{name.split()[-1]}, choosing"] = row
+    columns["true, reporting"] = report["judge on the reporting half"]
+    columns |= {
+        f"**{name.split()[-1]}, reporting**": row for name, row in report.items() if name.startswith("samples at")
+    }
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     for name, values in data.LABELS.items():
         cells = " | ".join(f"{column[name]:.2f}" for column in columns.values())
         lines.append(f"| {name} (chance {1 / len(values):.2f}) | {cells} |")
     hits = [next((v for k, v in row.items() if k.startswith("identified")), None) for row in columns.values()]
-    lines.append(f"| by CLIP (chance 0.002) | {' | '.join('–' if hit is None else f'{hit:.2f}' for hit in hits)} |")
+    told = " | ".join("–" if hit is None else f"{hit:.2f}" for hit in hits)
+    lines.append(f"| by CLIP (chance {1 / report['guidance']['scenes']:.3f}) | {told} |")
     steps = {f"{name}_steps": report[name]["steps"] for name in ("clip", "vae", "judge", "unet")}
-    command = re.sub(r"--out \S+", "--out runs/mini", report["command"])
+    again = report.get("samples measured", {"date": report["date"], "machine": report["machine"]})
     return (
         (SCRIPTS / "mini_models" / "card.md")
         .read_text()
-        .format(**{**report, "command": command, **steps, **report["seeds"]}, table="\n".join(lines))
+        .format(**{**report, **steps, **report["seeds"]}, table="\n".join(lines), again=again)
     )
 
 
@@ -113,6 +119,16 @@ def assemble_tokenizer(merges: Path, folder: Path) -> Any:
     return CLIPTokenizer.from_pretrained(folder)
 
 
+def refresh(folder: Path, report: dict[str, Any]) -> None:
+    """Write report, model card and hashes of a folder of mini models."""
+    report = report | {"command": re.sub(r"--out \S+", "--out runs/mini", report["command"])}
+    (folder / "README.md").write_text(card(report))
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    hashes = {str(path.relative_to(folder)): sha256_file(path) for path in files}
+    (folder / "manifest.json").write_text(json.dumps({"sha256": hashes}, indent=1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
@@ -125,11 +141,7 @@ def main() -> None:
         (folder / "judge").mkdir()
         shutil.copy(args.source / "judge.safetensors", folder / "judge" / "model.safetensors")
         (folder / "judge" / "config.json").write_text(json.dumps(data.LABELS, indent=1))
-        (folder / "README.md").write_text(card(report))
-        (folder / "report.json").write_text(json.dumps({**report, "command": None}, indent=1))
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        hashes = {str(path.relative_to(folder)): sha256_file(path) for path in files}
-        (folder / "manifest.json").write_text(json.dumps({"sha256": hashes}, indent=1))
+        refresh(folder, report)
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
 

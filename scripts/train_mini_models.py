@@ -73,7 +73,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     import numpy as np
     import torch
-    from mini_models import data, loops, measures, networks
+    from mini_models import data, halves, loops, measures, networks
 
     from brainalign.reconstruction.judge_network import JudgeNetwork
 
@@ -152,19 +152,9 @@ def main() -> None:
     note("unet", {"steps": steps})
 
     n = 24 if args.quick else 500
-    given = measures.embed_images(clip, held["images"][:n])
-    code = loops.condition_with_noise(given, torch.zeros(n, dtype=torch.long, device=device), augment, normalizer)
-    sheet = [true[:24], rebuilt[:24]]
-    for guidance in (1.0, 2.0, 3.0, 4.0, 6.0):
-        found = measures.decode_latents(vae, measures.sample(unet, code, guidance=guidance) / scale)
-        sheet.append(found[:24])
-        own = measures.embed_images(clip, (found * 255).round().to(torch.uint8))
-        hit = float(((own @ given.T).argmax(1) == torch.arange(n, device=device)).float().mean())
-        note(f"samples at guidance {guidance:g}", {
-            **measures.measure_judge(judge, found, truth[:n]), "psnr": measures.psnr(found, true[:n]),
-            f"identified by CLIP among {n}": hit,
-        })  # fmt: skip
-    measures.contact_sheet(sheet, args.out / "samples.png")
+    models = halves.Models(clip, vae, judge, unet, normalizer, augment, scale)
+    sheet = halves.measure_halves(models, held["images"][:n], truth[:n], note)
+    measures.contact_sheet([true[:24], rebuilt[:24], *sheet], args.out / "samples.png")
     note("seconds", round(time.perf_counter() - start, 1))
 
 

@@ -14,12 +14,19 @@ from sklearn.base import clone
 
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
-from brainalign.scoring.cosine import similarity
+from brainalign.reconstruction.generators.simple import Retrieval
 from brainalign.splits import check_disjoint
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
-__all__ = ["PictureMaker", "control_pictures", "nearest_training", "noise_responses", "shuffle_pairing"]
+__all__ = [
+    "PictureMaker",
+    "control_pictures",
+    "nearest_training",
+    "noise_responses",
+    "shuffle_pairing",
+    "training_bank",
+]
 
 
 class PictureMaker(Protocol):
@@ -108,15 +115,14 @@ def _first(latents: Any) -> Latents:
 
 def nearest_training(predicted: Any, latents: Any, train: Trials) -> Stimuli:
     """For each prediction the training picture with the most similar latents (cosine about the training mean)."""
+    return training_bank(_first(latents), train).generate(_first(predicted))
+
+
+def training_bank(latents: Latents, train: Trials) -> Retrieval:
+    """Retrieval from the training pictures, by cosine about their mean."""
     if train.stimuli is None or not train.stimuli.has_images:
         raise DataError("the nearest training picture needs the pictures", fix="trials.with_stimuli(stimuli)")
-    known = list(dict.fromkeys(train.stimulus_ids))
-    bank, guess = _first(latents).select(known).flat(), _first(predicted)
-    mean = bank.mean(axis=0, dtype=np.float64)
-    nearest = similarity(guess.flat() - mean, bank - mean).argmax(axis=1)
-    place = {one: known[row] for one, row in zip(guess.ids, nearest, strict=True)}
-    pictures = train.stimuli
-    return Stimuli(guess.ids, images=lambda one: pictures.image(place[one]))
+    return Retrieval(train.stimuli.select(list(dict.fromkeys(train.stimulus_ids))), latents, centred=True)
 
 
 def shuffle_pairing(trials: Trials, *, seed: int = 0) -> Trials:

@@ -9,36 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brainalign.arrays import row_blocks
 from brainalign.errors import DataError, unknown
 from brainalign.latents.base import Latents
 from brainalign.latents.pixels import load_pixels
-from brainalign.latents.registry import load_model
-from brainalign.reconstruction.controls import PictureMaker, nearest_training
+from brainalign.reconstruction.controls import PictureMaker, training_bank
+from brainalign.reconstruction.generators.base import Drawing, Generator
+from brainalign.reconstruction.generators.inputs import Accepted
+from brainalign.reconstruction.generators.simple import VaeDecoder
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 from brainalign.voxelwise.ridge import Ridge
 
-__all__ = ["SIMPLE", "Decoded", "LinearPixels", "Nearest", "Pixels", "simple_generator"]
+__all__ = ["SIMPLE", "LinearPixels", "Pixels", "simple_generator"]
 
 
-class _OneSample:
-    """Base of generators without chance: one picture a latent."""
-
-    def generate(self, latents: Any, n: int = 1, seed: int = 0) -> Stimuli:
-        """Pictures by the ids of the latents; of several latent spaces the first is used."""
-        if n != 1:
-            raise DataError(f"{type(self).__name__} knows one picture a latent", expected="n=1", found=n)
-        first = next(iter(latents.values())) if isinstance(latents, Mapping) else latents
-        return Stimuli.from_arrays(self._pictures(first), first.ids)
-
-    def _pictures(self, latents: Latents) -> NDArray[np.uint8]:
-        raise NotImplementedError
-
-
-class Pixels(_OneSample):
+class Pixels(Drawing):
     """Latents that are pixels in [0, 1], (height, width) or (height, width, 3).
 
     Examples
@@ -47,35 +33,17 @@ class Pixels(_OneSample):
     (4, 4)
     """
 
-    def _pictures(self, latents: Latents) -> NDArray[np.uint8]:
-        if latents.values.ndim not in (3, 4):
-            raise DataError("these latents are no pixels", expected="(n, height, width[, 3])", found=latents.shape)
-        return as_uint8(latents.values)
+    name = "pixels"
+    accepts = (Accepted("pixels"),)
+
+    def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
+        pixels = values["pixels"]
+        if pixels.ndim not in (3, 4):
+            raise DataError("these latents are no pixels", expected="(n, height, width[, 3])", found=pixels.shape)
+        return pixels
 
 
-class Decoded(_OneSample):
-    """The decoder of the autoencoder that made the latents.
-
-    Parameters
-    ----------
-    model : str or Autoencoder
-        For example ``"vae:/folder"``.
-    """
-
-    def __init__(self, model: Any, *, device: str = "cpu") -> None:
-        self.network: Any = load_model(model, device=device) if isinstance(model, str) else model
-        if not hasattr(self.network, "decode"):
-            raise DataError(f"{self.network.name} has no decoder", expected="an autoencoder, vae:...")
-
-    def _pictures(self, latents: Latents) -> NDArray[np.uint8]:
-        if latents.space != self.network.space:
-            raise DataError("latents of another model", expected=self.network.space, found=latents.space)
-        blocks = row_blocks(len(latents), 2**23)
-        made = [self.network.decode(np.array(latents.values[rows])).permute(0, 2, 3, 1).cpu() for rows in blocks]
-        return as_uint8(np.concatenate([one.numpy() for one in made]))
-
-
-class LinearPixels(_OneSample):
+class LinearPixels(Drawing):
     """Ridge from latents to pixels, fitted on training pictures.
 
     Parameters
@@ -88,6 +56,8 @@ class LinearPixels(_OneSample):
     grey : bool
     """
 
+    name = "ridge to pixels"
+
     def __init__(self, latents: Latents, train: Trials, *, size: int = 32, grey: bool = False) -> None:
         if train.stimuli is None:
             raise DataError("a map to pixels needs the training pictures", fix="trials.with_stimuli(stimuli)")
@@ -95,26 +65,23 @@ class LinearPixels(_OneSample):
         network = load_pixels(f"{size}:grey" if grey else str(size), device="cpu")
         pixels = network.as_batch([train.stimuli.image(one) for one in ids]).numpy()
         self._shape = pixels.shape[1:]
-        self._space = latents.space
+        self.accepts = (Accepted("latents", space=latents.space, shape=latents.shape[1:]),)
         self._ridge = Ridge(cv=5).fit(latents.select(ids).flat(), pixels.reshape(len(ids), -1))
 
-    def _pictures(self, latents: Latents) -> NDArray[np.uint8]:
-        if latents.space != self._space:
-            raise DataError("latents of another model", expected=self._space, found=latents.space)
-        return as_uint8(self._ridge.predict(latents.flat()).reshape(len(latents), *self._shape))
+    def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
+        latents = values["latents"]
+        return self._ridge.predict(latents.reshape(len(latents), -1)).reshape(len(latents), *self._shape)
 
 
-class Nearest:
-    """The training picture whose latents lie nearest: retrieval in place of generation."""
+class _OfFirst:
+    """A generator that of several latent spaces takes the first."""
 
-    def __init__(self, latents: Any, train: Trials) -> None:
-        self._latents, self._train = latents, train
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
 
     def generate(self, latents: Any, n: int = 1, seed: int = 0) -> Stimuli:
-        """Training pictures under the ids of the latents."""
-        if n != 1:
-            raise DataError("Nearest knows one picture a latent", expected="n=1", found=n)
-        return nearest_training(latents, self._latents, self._train)
+        first = next(iter(latents.values())) if isinstance(latents, Mapping) else latents
+        return self._generator.generate(first, n, seed)
 
 
 SIMPLE = ("pixels", "decode", "linear", "nearest")
@@ -131,20 +98,15 @@ def simple_generator(name: str, latents: Any, train: Trials, **options: Any) -> 
         Of the training pictures at least.
     train : Trials
     **options
-        Of `LinearPixels` (size, grey) or `Decoded` (device).
+        Of `LinearPixels` (size, grey) or `VaeDecoder` (device).
     """
     first = next(iter(latents.values())) if isinstance(latents, Mapping) else latents
     if name == "pixels":
-        return Pixels(**options)
+        return _OfFirst(Pixels(**options))
     if name == "decode":
-        return Decoded(first.meta.get("model", first.space), **options)
+        return _OfFirst(VaeDecoder(first.meta.get("model", first.space), **{"device": "cpu", **options}))
     if name == "linear":
-        return LinearPixels(first, train, **options)
+        return _OfFirst(LinearPixels(first, train, **options))
     if name == "nearest":
-        return Nearest(latents, train, **options)
+        return _OfFirst(training_bank(first, train, **options))
     raise unknown("generator", name, SIMPLE)
-
-
-def as_uint8(values: Any) -> NDArray[np.uint8]:
-    """Pictures in [0, 1], clipped."""
-    return np.rint(np.clip(np.asarray(values, dtype=np.float32), 0, 1) * 255).astype(np.uint8)

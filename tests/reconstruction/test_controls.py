@@ -106,7 +106,7 @@ def test_a_linear_generator_knows_only_training_pictures(subject):
     made = generator.generate(mixed.select(ids))
     apart = np.stack([made.array(one) for one in ids]) - np.stack([stimuli.array(one) for one in ids]).astype(float)
     assert np.abs(apart).mean() < 3
-    with pytest.raises(DataError, match="latents of another model"):
+    with pytest.raises(DataError, match="cannot turn latents of this space"):
         generator.generate(pixels.select(ids))
     with pytest.raises(DataError, match="unknown generator 'pixel'"):
         simple_generator("pixel", pixels, train)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from brainalign.errors import DataError
-from brainalign.reconstruction.generators.base import Generator
+from brainalign.reconstruction.generators.base import Drawing
 from brainalign.reconstruction.generators.inputs import Accepted
 
 __all__ = ["Condition", "Diffusion"]
@@ -26,7 +26,7 @@ class Condition:
     free: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Diffusion(Generator):
+class Diffusion(Drawing):
     """A generator over a diffusers pipeline.
 
     Beside `generate` it offers what a guided sampler is built of: `condition`, `denoise`, `decode`,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from brainalign.errors import DataError
-from brainalign.reconstruction.generators.base import Generator
+from brainalign.reconstruction.generators.base import Drawing
 from brainalign.reconstruction.generators.diffusion import Diffusion
 from brainalign.reconstruction.generators.simple import Inversion
 
 __all__ = ["Fusion"]
 
 
-class Fusion(Generator):
+class Fusion(Drawing):
     """Pictures from a layout branch and a semantic branch, as Brain-IT joins them.
 
     The layout (predicted tokens of feature maps, inverted by a `DeepImagePrior`) is encoded by the autoencoder of the

@@ -174,7 +174,9 @@ def _diffusion(
         raise DataError(f"'{name}' has no option '{next(iter(adapter))}'", found=sorted(adapter))
     batch = _place(pipeline, device, memory)
     accepts = _accepts(family, pipeline, space or SPACES.get(rest))
-    generator = _built(lambda **rest: getattr(pipelines, wrapper)(name, pipeline, accepts, **rest), given, name=name)
+    generator: Any = _built(
+        lambda **rest: getattr(pipelines, wrapper)(name, pipeline, accepts, **rest), given, name=name
+    )
     generator.batch_size = int(batch_size or batch)
     return generator
 

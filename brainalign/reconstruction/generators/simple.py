@@ -7,12 +7,11 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
 from brainalign.latents.registry import load_model
-from brainalign.reconstruction.generators.base import Generator
+from brainalign.reconstruction.generators.base import Drawing, Generator, draws_of
 from brainalign.reconstruction.generators.inputs import Accepted, match_inputs
 from brainalign.scoring.cosine import similarity
 from brainalign.stimuli import Stimuli
@@ -20,11 +19,13 @@ from brainalign.stimuli import Stimuli
 __all__ = ["BestOf", "Inversion", "Retrieval", "VaeDecoder", "best_of"]
 
 
-class VaeDecoder(Generator):
+class VaeDecoder(Drawing):
     """The autoencoder's decoder alone, on latents as ``vae:`` and ``mini:vae`` give them."""
 
     def __init__(self, model: str, *, device: str = "auto") -> None:
         self.network: Any = load_model(model, device=device)
+        if not hasattr(self.network, "decode"):
+            raise DataError(f"{model} has no decoder", expected="an autoencoder, vae:...", found=model)
         self.name = f"decoder of {model}"
         channels = int(self.network.module.config.latent_channels)
         self._channels = channels
@@ -49,6 +50,8 @@ class Retrieval(Generator):
         Pictures of one size.
     latents : Latents
         Of the bank.
+    centred : bool
+        Take the cosine about the mean of the bank: regressed latents lie near it, and angles to them say little.
 
     Examples
     --------
@@ -58,8 +61,10 @@ class Retrieval(Generator):
     np.uint8(1)
     """
 
-    def __init__(self, bank: Stimuli, latents: Latents) -> None:
+    def __init__(self, bank: Stimuli, latents: Latents, *, centred: bool = False) -> None:
         self.bank, self.bank_latents = bank, latents.select(bank.ids)
+        flat = self.bank_latents.flat()
+        self._origin = flat.mean(axis=0, dtype=np.float64) if centred else np.zeros(1)
         self.name = f"nearest of {len(bank)} pictures"
         self.accepts = (Accepted("clip", space=latents.space, shape=latents.shape[1:]),)
 
@@ -68,23 +73,16 @@ class Retrieval(Generator):
         if int(n) != n or not 1 <= n <= len(self.bank):
             raise DataError("n pictures of each stimulus", expected=f"1 to {len(self.bank)}, the bank", found=n)
         ids, values = match_inputs(latents, self.accepts, name=self.name)
-        similar = similarity(values["clip"].reshape(len(ids), -1), self.bank_latents.flat())
+        guess, known = values["clip"].reshape(len(ids), -1), self.bank_latents.flat()
+        similar = similarity(guess - self._origin, known - self._origin)
         nearest = np.argsort(-similar, axis=1, kind="stable")[:, :n].ravel()
         chosen = [self.bank.ids[row] for row in nearest]
-        parents = [one for one in ids for _ in range(n)]
-        draws = np.tile(np.arange(n), len(ids))
-        names = parents if n == 1 else [f"{one}#{draw}" for one, draw in zip(parents, draws)]
-        table = pd.DataFrame(
-            {"source_id": parents, "draw": draws, "generator": self.name, "bank_id": chosen}, index=names
-        )
-        shown = dict(zip(names, chosen))
-        return Stimuli(names, images=lambda one: self.bank.image(shown[one]), table=table)
-
-    def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
-        raise NotImplementedError("retrieval draws nothing")
+        table = draws_of(ids, n, self.name).assign(bank_id=chosen)
+        shown = dict(zip(table.index, chosen))
+        return Stimuli(list(table.index), images=lambda one: self.bank.image(shown[one]), table=table)
 
 
-class Inversion(Generator):
+class Inversion(Drawing):
     """Pictures whose network features come near those predicted.
 
     Parameters
@@ -133,15 +131,10 @@ class BestOf(Generator):
             raise DataError("the scorer must give one finite number for each picture", expected=len(drawn),
                             found=scores.shape)  # fmt: skip
         best = scores.reshape(len(ids) * n, self.k).argmax(1) + self.k * np.arange(len(ids) * n)
-        parents = [one for one in ids for _ in range(n)]
-        draws = np.tile(np.arange(n), len(ids))
-        names = parents if n == 1 else [f"{one}#{draw}" for one, draw in zip(parents, draws)]
-        table = drawn.table.iloc[best].assign(draw=draws, generator=self.name, best_of=self.k, score=scores[best])
-        shown = dict(zip(names, [drawn.ids[row] for row in best]))
-        return Stimuli(names, images=lambda one: drawn.image(shown[one]), table=table.set_axis(names))
-
-    def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
-        raise NotImplementedError("the generator inside draws")
+        table = drawn.table.iloc[best].set_axis(draws_of(ids, n, self.name).index)
+        table = table.assign(**draws_of(ids, n, self.name), best_of=self.k, score=scores[best])
+        shown = dict(zip(table.index, [drawn.ids[row] for row in best]))
+        return Stimuli(list(table.index), images=lambda one: drawn.image(shown[one]), table=table)
 
 
 def best_of(generator: Generator, k: int, scorer: Callable[[Stimuli, Any], Any] | None = None, *,
