@@ -15,23 +15,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from moabb.evaluations import CrossSessionEvaluation, CrossSubjectEvaluation, WithinSessionEvaluation
 from moabb.evaluations.splitters import CrossSessionSplitter, CrossSubjectSplitter, WithinSessionSplitter
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 from sklearn.preprocessing import LabelEncoder
 
 from brainalign.bci.energy import measured_energy
-from brainalign.bci.moabb_online import BlockedWindows, window_groups
+from brainalign.bci.moabb_online import BlockedWindows, PseudoOnlineEvaluation, window_groups
 from brainalign.bci.pseudo_online import SHUFFLED_LEAKS
 from brainalign.bci.results import ResultStore, data_hash, described, versions
 from brainalign.errors import DataError, unknown
 from brainalign.parallel import parallel_map, progress
 
-__all__ = ["PROTOCOLS", "Protocol", "evaluate_pipelines", "moabb_results"]
+__all__ = ["PROTOCOLS", "Protocol", "evaluate_pipelines", "moabb_evaluation", "moabb_results"]
 
-PROTOCOLS = ("within_session", "cross_session", "cross_subject", "pseudo_online", "pseudo_online_shuffled")
+PROTOCOLS = (
+    *("within_session", "cross_run", "cross_session", "cross_subject"),
+    *("pseudo_online", "pseudo_online_shuffled"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class Protocol:
     Parameters
     ----------
     name : str
-        "within_session": stratified shuffled folds within each session; "cross_session": one session of a subject is
-        left out; "cross_subject": one subject is (or ``n_splits`` groups of them are), scored per session;
-        "pseudo_online": blocks of time with a gap (a `PseudoOnlineParadigm`); "pseudo_online_shuffled": the folds of
-        the published code, for comparison only, which leak.
+        "within_session": stratified shuffled folds within each session; "cross_run": one run of a session is left
+        out; "cross_session": one session of a subject is; "cross_subject": one subject is (or ``n_splits`` groups of
+        them are), scored per session; "pseudo_online": blocks of time with a gap (a `PseudoOnlineParadigm`);
+        "pseudo_online_shuffled": the folds of the published code, for comparison only, which leak.
     n_splits : int, optional
         5 within a session; None leaves one subject out.
     seed : int, optional
@@ -81,6 +85,8 @@ class Protocol:
         if self.name == "cross_subject":
             groups = {} if self.n_splits is None else {"cv_class": GroupKFold, "n_splits": self.n_splits}
             return CrossSubjectSplitter(**groups)
+        if self.name == "cross_run":
+            return WithinSessionSplitter(shuffle=False, cv_class=LeaveOneGroupOut, groups="run")
         n_folds = self.n_splits or 5
         if self.name == "pseudo_online":
             cut = {"gap": self.gap, "min_purity": self.min_purity}
@@ -227,7 +233,7 @@ def _one_fold(loaded: _Loaded, store: ResultStore | None, work: tuple[Any, _Fold
             "pipeline": identity["name"],
             "fold": fold.number,
             "protocol": identity["protocol"]["name"],
-            "chance": _chance(loaded.scoring, loaded.y[rows_of]),
+            "chance": _chance(loaded.scoring, loaded.y[np.r_[fold.train, fold.test]]),
             "n_train": len(fold.train),
             "n_test": len(rows_of),
             "n_classes": len(np.unique(loaded.y[rows_of])),
@@ -268,6 +274,7 @@ def _scores(model: Any, X: NDArray, y: NDArray, scoring: Any, identity: Mapping[
 
 
 def _chance(scoring: Any, y: NDArray) -> float | None:
+    """What a guess scores; of accuracy, a guess of the class that train and test together hold most of."""
     first = next(iter(scoring)) if isinstance(scoring, dict | list) else scoring
     if first == "accuracy":
         return float(np.unique(y, return_counts=True)[1].max() / len(y))
@@ -314,6 +321,38 @@ def _check_asked(datasets: Sequence[Any], pipelines: Mapping[str, Any], paradigm
             raise DataError("cross-session needs two sessions", expected=">= 2", found=[one.code, one.n_sessions])
         if protocol.name == "cross_subject" and len(one.subject_list) < 2:
             raise DataError("cross-subject needs two subjects", expected=">= 2", found=[one.code, one.subject_list])
+
+
+def moabb_evaluation(protocol: Protocol, paradigm: Any, datasets: list[Any], **options: Any) -> Any:
+    """MOABB's own evaluation with the folds of a protocol; its ``process(pipelines)`` gives the scores.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    paradigm : MOABB paradigm
+    datasets : list of MOABB datasets
+    **options
+        Of MOABB's evaluations, such as ``hdf5_path``. Within a session the suffix of the results file says the
+        folds, which MOABB's key leaves out.
+    """
+    options = {"random_state": protocol.seed, **options}
+    if protocol.name.startswith("pseudo_online"):
+        name = "blocked" if protocol.name == "pseudo_online" else "shuffled"
+        cut: dict[str, Any] = {
+            "n_splits": protocol.n_splits or 5,
+            "gap": protocol.gap,
+            "min_purity": protocol.min_purity,
+        }
+        return PseudoOnlineEvaluation(paradigm, datasets, protocol=name, **cut, **options)
+    if protocol.name == "cross_session":
+        return CrossSessionEvaluation(paradigm, datasets, **options)
+    if protocol.name == "cross_subject":
+        return CrossSubjectEvaluation(paradigm, datasets, n_splits=protocol.n_splits, **options)
+    options["suffix"] = f"{options.get('suffix', '')}_{protocol.name}_{protocol.n_splits or 5}_{protocol.seed}"
+    if protocol.name == "cross_run":
+        left_out: dict[str, Any] = {"cv_class": LeaveOneGroupOut, "cv_kwargs": {"shuffle": False}, "groups": "run"}
+        return WithinSessionEvaluation(paradigm, datasets, **left_out, **options)
+    return WithinSessionEvaluation(paradigm, datasets, n_splits=protocol.n_splits, **options)
 
 
 def moabb_results(table: pd.DataFrame) -> pd.DataFrame:

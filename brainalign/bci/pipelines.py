@@ -97,6 +97,20 @@ def acm_grid(**settings: Any) -> AugmentedSVC:
     return AugmentedSVC(**settings)
 
 
+def eegnet(**settings: Any) -> Any:
+    """EEGNet (Lawhern et al. 2018), a compact convolutional network."""
+    from brainalign.learning import NeuralClassifier
+
+    return NeuralClassifier("eegnet", **settings)
+
+
+def shallow_convnet(**settings: Any) -> Any:
+    """ShallowConvNet (Schirrmeister et al. 2017), log power of learnt filters."""
+    from brainalign.learning import NeuralClassifier
+
+    return NeuralClassifier("shallow", **settings)
+
+
 def xdawn_ts_lr() -> Pipeline:
     """XDAWN covariances, tangent space and logistic regression."""
     return make_pipeline(*_xdawn(), TangentSpace(), LogisticRegression(max_iter=1000))
@@ -145,7 +159,7 @@ def _recipe(paradigm: str, build: Callable[..., Any], *needs: str) -> Recipe:
 
 PIPELINES: dict[str, Recipe] = {
     build.__name__: _recipe("imagery", build)
-    for build in (csp_lda, ts_lr, ts_svm, ts_en, mdm, fgmdm, acm_ts_svm, acm_mdm, acm_grid)
+    for build in (csp_lda, ts_lr, ts_svm, ts_en, mdm, fgmdm, acm_ts_svm, acm_mdm, acm_grid, eegnet, shallow_convnet)
 } | {
     "xdawn_ts_lr": _recipe("p300", xdawn_ts_lr),
     "xdawn_mdm": _recipe("p300", xdawn_mdm),

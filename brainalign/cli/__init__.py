@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainalign.cli import decoding
+from brainalign.cli import bench, decoding
 from brainalign.errors import BrainalignError
 
 __all__ = ["app"]
@@ -117,6 +117,11 @@ def datasets() -> None:
 
 for _command in (decoding.fit, decoding.reconstruct, decoding.score):
     app.command()(_told(_command))
+
+_bench = typer.Typer(help="Leaderboards.", no_args_is_help=True)
+_bench.callback()(lambda: None)  # so that a single command keeps its name
+_bench.command("bci")(_told(bench.bci))
+app.add_typer(_bench, name="bench")
 
 
 def main() -> None:

@@ -59,12 +59,14 @@ def quick() -> dict:
 @pytest.mark.parametrize("name", EVALUATIONS)
 def test_scores_are_those_of_moabb(name: str, tmp_path: Path) -> None:
     pipelines = {**quick(), "ts_lr": build_pipeline("ts_lr")}
+    if name == "cross_session":  # a network too
+        pipelines["eegnet"] = build_pipeline("eegnet", sizes={"kernel": 16}, training={"n_epochs": 1})
     paradigm = LeftRightImagery()
     ours = moabb_results(evaluate_pipelines([fake()], pipelines, paradigm, protocol=Protocol(name, seed=7)))
     evaluation = EVALUATIONS[name](paradigm, [fake()], random_state=7, hdf5_path=str(tmp_path), overwrite=True)
     theirs = evaluation.process(pipelines)
     both = ours.merge(theirs, on=["dataset", "subject", "session", "pipeline"], suffixes=("", "_moabb"))
-    assert len(both) == len(ours) == len(theirs) == 8
+    assert len(both) == len(ours) == len(theirs) == 4 * len(pipelines)
     for column in ("score", "samples", "samples_test", "n_classes", "channels", "n_sessions"):
         assert (both[column].astype("f4") == both[f"{column}_moabb"].astype("f4")).all(), column
 

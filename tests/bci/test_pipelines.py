@@ -11,6 +11,8 @@ from brainalign.errors import DataError
 
 FACTS = {"sfreq": 100.0, "frequencies": [10.0, 23.0]}
 SMALL = {"acm_grid": {"orders": [1, 2], "lags": [2]}}
+NETWORKS = ("eegnet", "shallow_convnet")
+CLASSICAL = [name for name in PIPELINES if name not in NETWORKS]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def trials() -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.filterwarnings("error::FutureWarning")
 def test_every_pipeline_learns_and_does_not_mind_the_unit(trials, name):
     pytest.importorskip("pyriemann")
@@ -37,7 +39,7 @@ def test_every_pipeline_learns_and_does_not_mind_the_unit(trials, name):
     assert np.isfinite(scores(1e-6 * X[24:])).all()
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_average_reference_gives_no_nan(trials, name):
     """A lost rank is regularised (shrinkage, common subspace), by every pipeline of the set."""
     pytest.importorskip("pyriemann")
@@ -58,3 +60,9 @@ def test_names_and_needs():
         build_pipeline("cca_lda")
     with pytest.raises(DataError, match="paradigm"):
         pipeline_names("sleep")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_built_by_name(name):
+    model = clone(build_pipeline(name, sfreq=100.0, training={"n_epochs": 3}, seed=2))
+    assert model.training == {"n_epochs": 3} and model.seed == 2 and model.network in ("eegnet", "shallow")

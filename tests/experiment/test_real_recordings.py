@@ -19,6 +19,8 @@ NEEDS = {
     "images92_rsa": "images92",
     "meg_sample": "meg_sample",
     "ieeg_bids": "ieeg_bids",
+    "ssvep_exo": "ssvep_exo",
+    "eegmmidb_pseudo_online": "eegmmidb_s001",
 }
 
 
@@ -115,3 +117,27 @@ def test_images92_rsa(do):
     assert scores["layers/IT/animacy"].value > scores["layers/EVC/animacy"].value + 0.1
     assert scores["layers/IT/animacy"].ceiling == pytest.approx(0.449, abs=0.01)
     assert scores["regions/distances"].low > 0.5 and scores["regions_of_12/distances"].low > 0.5
+
+
+@pytest.mark.slow
+def test_ssvep_exo(do):
+    made = do("ssvep_exo")
+    scores = made.scores
+    assert max(one.value for name, one in scores.items() if name.startswith("within_session/")) >= 0.6
+    for protocol in ("within_session", "cross_session", "cross_subject"):
+        assert scores[f"{protocol}/cca_lda"].low > scores[f"{protocol}/cca_lda"].chance == 0.25
+        facts = json.loads((made.folder / "steps" / protocol / "manifest.json").read_text())["meta"]["facts"]
+        assert max(facts["moabb"]["largest difference of a session"]) < 1e-6
+    assert scores["three_frequencies/trca"].low < 1 / 3 < scores["three_frequencies/cca"].low
+
+
+@pytest.mark.slow
+def test_eegmmidb_pseudo_online(do):
+    made = do("eegmmidb_pseudo_online")
+    value = {name: score.value for name, score in made.scores.items()}
+    assert max(value[f"fists_feet/{name}"] for name in ("csp_lda", "ts_lr", "fgmdm", "mdm")) >= 43 / 45
+    assert value["left_right/csp_lda"] >= 0.67 and value["left_right_folds/csp_lda"] >= 0.73
+    for name in ("csp_lda", "ts_lr", "mdm"):
+        online = made.scores[f"online/{name}/nmcc"]
+        assert online.low > online.chance == 0.5
+        assert value[f"online/{name}/nmcc, shuffled (leaks)"] > online.value

@@ -6,6 +6,7 @@ from brainalign.report.plots.geometry import mds, rdm, rdm_grid
 from brainalign.report.plots.head import topomap
 from brainalign.report.plots.images import image_grid
 from brainalign.report.plots.models import layer_region_map, model_bars
+from brainalign.report.plots.pipelines import decision_timeline, pipeline_points, rank_diagram
 from brainalign.report.plots.preference import (
     layer_preference_map,
     layer_preference_shares,
@@ -20,6 +21,7 @@ __all__ = [
     "brain_view",
     "channel_map",
     "confusion_matrix",
+    "decision_timeline",
     "glass_brain",
     "image_grid",
     "layer_preference_map",
@@ -27,6 +29,8 @@ __all__ = [
     "layer_region_map",
     "mds",
     "model_bars",
+    "pipeline_points",
+    "rank_diagram",
     "rdm",
     "rdm_grid",
     "retrieval_curve",
