@@ -37,6 +37,11 @@ PROTOCOLS = (
     *("pseudo_online", "pseudo_online_shuffled"),
 )
 
+_COLUMNS = [
+    *("dataset", "subject", "session", "pipeline", "fold", "protocol", "score", "chance", "n_train", "n_test"),
+    *("n_classes", "n_channels", "fit_seconds", "test_seconds", "data_hash", "fold_hash"),
+]
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -171,7 +176,9 @@ def evaluate_pipelines(
             ]
             done = parallel_map(partial(_one_fold, loaded, kept), work, n_jobs=n_jobs)
             rows += [row for some in done for row in some]
-    return pd.DataFrame(rows)
+    # Rows that come from the store have lost their order of columns.
+    table = pd.DataFrame(rows)
+    return table[[*_COLUMNS, *sorted(set(table) - set(_COLUMNS))]]
 
 
 @dataclass(frozen=True)
