@@ -240,6 +240,148 @@ def test_ip_adapter_from_a_folder(stable_diffusion: Path, tmp_path: Path, layout
         load_generator(f"ip-adapter:{stable_diffusion}", **{**options, "weight_name": "adapter.bin"})
 
 
+def adapter_weights(unet: torch.nn.Module, width: int, tokens: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """An IP-Adapter for this network: `tokens` projects a picture, keys and values of each cross-attention read it."""
+    weights = {f"image_proj.{name}": one for name, one in tokens.items()}
+    # diffusers numbers cross-attentions 1, 3, 5, ... in the order of its attention processors.
+    blocks = [name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor")]
+    for place, block in enumerate(blocks):
+        inner = unet.get_submodule(block).to_k.out_features
+        for part in ("k", "v"):
+            weights[f"ip_adapter.{2 * place + 1}.to_{part}_ip.weight"] = torch.randn(inner, width)
+    return weights
+
+
+def test_plus_adapter_takes_tokens(stable_diffusion: Path, tmp_path: Path) -> None:
+    """The resampler of "plus" adapters attends to every token of the picture."""
+    torch.manual_seed(2)
+    hidden, depth, n_queries, n_in, n_out = 64, 4, 4, 12, 8  # the depth is that of every published one
+    tokens = {
+        "latents": torch.randn(1, n_queries, hidden),
+        "proj_in.weight": torch.randn(hidden, n_in), "proj_in.bias": torch.zeros(hidden),
+        "proj_out.weight": torch.randn(n_out, hidden), "proj_out.bias": torch.zeros(n_out),
+        "norm_out.weight": torch.ones(n_out), "norm_out.bias": torch.zeros(n_out),
+    }  # fmt: skip
+    for layer in range(depth):
+        for norm in ("0.norm1", "0.norm2", "1.0"):
+            tokens |= {
+                f"layers.{layer}.{norm}.weight": torch.ones(hidden),
+                f"layers.{layer}.{norm}.bias": torch.zeros(hidden),
+            }
+        tokens |= {
+            f"layers.{layer}.0.to_q.weight": torch.randn(hidden, hidden) / 8,
+            f"layers.{layer}.0.to_kv.weight": torch.randn(2 * hidden, hidden) / 8,
+            f"layers.{layer}.0.to_out.weight": torch.randn(hidden, hidden) / 8,
+            f"layers.{layer}.1.1.weight": torch.randn(4 * hidden, hidden) / 8,
+            f"layers.{layer}.1.3.weight": torch.randn(hidden, 4 * hidden) / 16,
+        }
+    save_file(adapter_weights(small_unet(), n_out, tokens), tmp_path / "plus.safetensors")
+    options = {"adapter": str(tmp_path), "weight_name": "plus.safetensors", "device": "cpu", "steps": 2}
+    generator = load_generator(f"ip-adapter:{stable_diffusion}", **options)
+    assert generator.accepts[0].shape is None
+    latents = np.random.default_rng(0).normal(size=(3, 7, n_in)).astype(np.float32) * 3
+    check_batches(generator, latents)
+    changed = latents.copy()
+    changed[:, -1] *= -2  # the last token counts too
+    assert np.abs(stack(generator.generate(changed)) - stack(generator.generate(latents))).max() > 1
+
+
+@pytest.fixture(scope="module")
+def stable_diffusion_xl(tmp_path_factory) -> Path:
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("sdxl")
+    tokenizer = CLIPTokenizer.from_pretrained(UNCLIP / "tokenizer")
+    torch.manual_seed(0)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length, projection_dim=8,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    StableDiffusionXLPipeline(
+        vae=AutoencoderKL.from_pretrained(UNCLIP / "vae"),
+        text_encoder=CLIPTextModel(text),
+        text_encoder_2=CLIPTextModelWithProjection(text),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=small_unet(cross_attention_dim=16, addition_embed_type="text_time", addition_time_embed_dim=4,
+                        projection_class_embeddings_input_dim=8 + 6 * 4),
+        scheduler=EulerDiscreteScheduler(),
+        add_watermarker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def test_stable_diffusion_xl_with_an_adapter_and_as_image_to_image(stable_diffusion_xl: Path, tmp_path, layout) -> None:
+    torch.manual_seed(1)
+    tokens = {"proj.weight": torch.randn(4 * 16, 128), "proj.bias": torch.zeros(64), "norm.weight": torch.ones(16),
+              "norm.bias": torch.zeros(16)}  # fmt: skip
+    unet = small_unet(cross_attention_dim=16)
+    save_file(adapter_weights(unet, 16, tokens), tmp_path / "adapter.safetensors")
+    options = {"adapter": str(tmp_path), "weight_name": "adapter.safetensors", "device": "cpu", "steps": 2}
+    generator = load_generator(f"ip-adapter:{stable_diffusion_xl}", **options)
+    assert type(generator.pipeline).__name__ == "StableDiffusionXLPipeline"
+    check_batches(generator, np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32) * 5)
+    with pytest.raises(DataError, match="not offered for Stable Diffusion XL"):
+        generator.condition({"clip": np.ones((1, 128))})
+    polish = load_generator(f"img2img:{stable_diffusion_xl}", device="cpu", steps=4, strength=0.5)
+    assert type(polish.pipeline).__name__ == "StableDiffusionXLImg2ImgPipeline"
+    check_batches(polish, layout.values[:3])
+
+
+def test_memory_presets_make_the_calls_that_diffusers_has_for_them(monkeypatch) -> None:
+    """What each card asks of the pipeline, with the calls that need a card only recorded."""
+    from diffusers import DiffusionPipeline, StableUnCLIPImg2ImgPipeline
+
+    from brainalign.reconstruction.generators import registry
+
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(registry, "resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload",
+                        lambda self, device: asked.append(("offload", device)))  # fmt: skip
+    monkeypatch.setattr(DiffusionPipeline, "to", lambda self, device: asked.append(("to", device)) or self)
+    plain = StableUnCLIPImg2ImgPipeline.enable_attention_slicing
+    monkeypatch.setattr(StableUnCLIPImg2ImgPipeline, "enable_attention_slicing",
+                        lambda self: asked.append(("slices", "")) or plain(self))  # fmt: skip
+    expected = {
+        "12GB": (1, [("slices", ""), ("offload", "cuda")], True),
+        "24GB": (4, [("slices", ""), ("to", "cuda")], True),
+        "80GB": (16, [("to", "cuda")], False),
+    }
+    for memory, (batch_size, calls, sliced) in expected.items():
+        asked.clear()
+        generator = load_generator("mini", memory=memory)
+        assert (generator.batch_size, asked, generator.pipeline.vae.use_slicing) == (batch_size, calls, sliced), memory
+        assert generator.pipeline.unet.dtype == torch.float16
+
+
+def test_roi_optimal_latents_become_pictures(mini) -> None:
+    """A region that a known latent drives: its optimal latent, drawn, is what the region was made to prefer."""
+    from brainalign.encoders import LinearEncoder
+    from brainalign.encoders.optimal import roi_optimal
+
+    bank = ba.draw_scenes(160, seed=21)
+    latents = ba.extract(bank, "mini", cache=False, device="cpu")
+    category = bank.table["category"].to_numpy()
+    liked = sorted(set(category))[0]
+    direction = latents.values[category == liked].mean(0) - latents.values.mean(0)
+    trials, _ = ba.simulate_subject(
+        latents,
+        rois={"FFA": 40, "other": 40},
+        directions={"FFA": direction},
+        ceiling=(0.7, 0.9),
+        seed=0,
+        n_repetitions=2,
+    )
+    encoder = LinearEncoder().fit(trials.average("stimulus_id"), latents)
+    found = roi_optimal(encoder, {"FFA": "roi == 'FFA'"}, units=trials)
+    drawn = mini.generate(found, 4, seed=0)
+    from brainalign.reconstruction import judge_scenes
+
+    assert (judge_scenes(drawn)["category"] == liked).mean() >= 0.5  # one in eight by chance
+
+
 def test_kandinsky_from_a_folder(tmp_path: Path) -> None:
     from diffusers import DDPMScheduler, KandinskyV22Pipeline, VQModel
 

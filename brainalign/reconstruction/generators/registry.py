@@ -39,7 +39,7 @@ def load_generator(name: str, *, device: str = "auto", memory: str | None = None
     ``unclip:``         image embeddings, by Stable unCLIP (``unclip:stabilityai/stable-diffusion-2-1-unclip``)
     ``kandinsky:``      image embeddings, by the decoder of Kandinsky 2.2
     ``ip-adapter:``     image embeddings, by Stable Diffusion with an adapter; option ``adapter``
-    ``img2img:``        VAE latents, by Stable Diffusion image to image
+    ``img2img:``        VAE latents, by Stable Diffusion (1, 2 or XL) image to image
     ``vae:``            VAE latents, by the decoder alone; also ``mini:vae``
     ``retrieval``       latents of any space, by the nearest picture; options ``bank``, ``latents``
     ``inversion:``      tokens of feature maps, by a deep image prior: ``inversion:torchvision:vgg16_bn``,
@@ -147,7 +147,7 @@ _KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unclip": ("StableUnCLIPImg2ImgPipeline", "Unclip", {"steps": 20, "guidance": 10.0, "strength": 0.85}),
     "kandinsky": ("KandinskyV22Pipeline", "Kandinsky", {"steps": 50, "guidance": 4.0, "strength": 0.85}),
     "ip-adapter": ("AutoPipelineForText2Image", "IPAdapter", {"steps": 30, "guidance": 5.0, "strength": 0.85}),
-    "img2img": ("StableDiffusionImg2ImgPipeline", "Img2Img", {"steps": 50, "guidance": 5.0, "strength": 0.75}),
+    "img2img": ("AutoPipelineForImage2Image", "Img2Img", {"steps": 50, "guidance": 5.0, "strength": 0.75}),
 }
 _ADAPTER = ("adapter", "weight_name", "subfolder", "scale")
 
