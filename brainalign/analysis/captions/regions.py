@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.analysis.captions.caption import Captions
+from brainalign.analysis.captions.units import Captions
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
 from brainalign.scoring.cosine import similarity

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.analysis.captions.caption import Captions
+from brainalign.analysis.captions.units import Captions
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 from brainalign.scoring.correlation import average_ranks

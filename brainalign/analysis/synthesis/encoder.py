@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from brainalign.analysis.captions.caption import voxel_weights
+from brainalign.analysis.captions.units import voxel_weights
 from brainalign.errors import DataError
 from brainalign.latents import extract
 from brainalign.latents.network import Network
