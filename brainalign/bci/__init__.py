@@ -23,6 +23,7 @@ _HOMES = {
     "augmented_grid": "lagged",
     "build_pipeline": "pipelines",
     "canonical_correlations": "ssvep",
+    "choose_embedding": "embedding",
     "distances_to": "geometry",
     "from_tangent": "geometry",
     "information_transfer_rate": "metrics",

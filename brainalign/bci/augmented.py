@@ -32,8 +32,8 @@ __all__ = [
 
 IN_CACHE = 2 * 2**20
 """Bytes of trials that go through several passes together, so that they are read from memory once."""
-_FLAT = 1e-12
-"""Variance of a channel, relative to the largest, below which it is called flat."""
+_FLAT = 1e-6
+"""Range of a channel, relative to the largest, below which it is called flat."""
 
 
 def as_epochs(X: ArrayLike, *, min_samples: int = 2) -> NDArray[np.float64]:
@@ -92,7 +92,7 @@ def embed(X: NDArray, order: int, lag: int) -> NDArray:
 
 
 def augmented_covariances(X: ArrayLike, order: int, lag: int) -> NDArray[np.float64]:
-    """Covariance (mean removed, n - 1) of each embedded trial, in blocks of trials under a byte budget.
+    """Covariance (mean removed, n - 1) of each embedded trial, a few trials at a time.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ def augmented_covariances(X: ArrayLike, order: int, lag: int) -> NDArray[np.floa
     width = window_length(X.shape[2], order, lag)
     size = order * X.shape[1]
     made = np.empty((len(X), size, size))
-    for rows in row_blocks(len(X), 8 * size * width):
+    for rows in row_blocks(len(X), 8 * size * width, budget=IN_CACHE):
         stacked = embed(X[rows], order, lag)
-        stacked = stacked - stacked.mean(axis=-1, keepdims=True)
+        stacked -= stacked.mean(axis=-1, keepdims=True)
         np.matmul(stacked, stacked.swapaxes(-1, -2), out=made[rows])
     made /= width - 1
     return made
@@ -164,6 +164,7 @@ class ConditionedCovariances(TransformerMixin, BaseEstimator):
             )
         X = as_epochs(X)
         refuse_flat(X)
+        self._prepare(X)
         covariances = self._covariances(X)
         self.n_channels_ = X.shape[1]
         self.basis_ = None if self.retain is None else common_subspace(covariances, self.retain)
@@ -173,6 +174,9 @@ class ConditionedCovariances(TransformerMixin, BaseEstimator):
         made = conditioned(covariances, self.basis_, self.shrinkage)
         _refuse_singular(made)
         return made
+
+    def _prepare(self, X: NDArray) -> None:
+        """Settings to be learnt on the training trials."""
 
     def _covariances(self, X: NDArray) -> NDArray[np.float64]:
         raise NotImplementedError
@@ -188,8 +192,11 @@ class AugmentedCovariance(ConditionedCovariances):
 
     Parameters
     ----------
-    order, lag : int
-        Number of stacked copies, samples between them.
+    order : int or {"mdop", "cao"}
+        Number of stacked copies; a name lets that criterion of `choose_embedding` choose order and lag on the
+        training trials, without their labels.
+    lag : int
+        Samples between copies; not used with a criterion.
     retain : float or None
         Share of variance in (0, 1]; the subspace is learnt on the training trials alone.
     shrinkage : float
@@ -197,7 +204,7 @@ class AugmentedCovariance(ConditionedCovariances):
 
     Attributes
     ----------
-    n_channels_ : int
+    n_channels_, order_, lag_ : int
     basis_ : ndarray (order * n_channels, n_kept) or None
 
     References
@@ -211,14 +218,24 @@ class AugmentedCovariance(ConditionedCovariances):
     (5, 12, 12)
     """
 
-    def __init__(self, order: int = 4, lag: int = 2, *, retain: float | None = None, shrinkage: float = 0.0) -> None:
+    def __init__(
+        self, order: int | str = 4, lag: int = 2, *, retain: float | None = None, shrinkage: float = 0.0
+    ) -> None:
         self.order = order
         self.lag = lag
         self.retain = retain
         self.shrinkage = shrinkage
 
+    def _prepare(self, X: NDArray) -> None:
+        if isinstance(self.order, str):
+            from brainalign.bci.embedding import choose_embedding
+
+            self.order_, self.lag_ = choose_embedding(X, self.order)
+        else:
+            self.order_, self.lag_ = self.order, self.lag
+
     def _covariances(self, X: NDArray) -> NDArray[np.float64]:
-        return augmented_covariances(X, self.order, self.lag)
+        return augmented_covariances(X, self.order_, self.lag_)
 
 
 def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -> NDArray[np.float64]:
@@ -250,8 +267,9 @@ def common_subspace(covariances: NDArray, retain: float) -> NDArray[np.float64]:
 
 def refuse_flat(X: NDArray) -> None:
     """Raise where a channel does not vary in a trial."""
-    variance = np.concatenate([X[rows].var(axis=2) for rows in row_blocks(len(X), X[0].nbytes, budget=IN_CACHE)])
-    flat = variance <= _FLAT * variance.max(axis=1, keepdims=True)
+    # The range costs two looks at the data, the variance five passes.
+    reach = X.max(axis=2) - X.min(axis=2)
+    flat = reach <= _FLAT * reach.max(axis=1, keepdims=True)
     if flat.any():
         trials, channels = np.nonzero(flat)
         raise DataError(

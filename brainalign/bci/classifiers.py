@@ -15,7 +15,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.bci.geometry import distances_to, from_tangent, riemannian_mean, tangent_vectors
+from brainalign.bci.geometry import (
+    as_vectors,
+    distances_to,
+    from_tangent,
+    mean_and_logarithms,
+    riemannian_mean,
+    tangent_vectors,
+)
 from brainalign.errors import DataError
 
 __all__ = ["MDM", "FgMDM", "TangentSpace"]
@@ -59,6 +66,11 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         """
         self.mean_ = riemannian_mean(X, tolerance=self.tolerance)
         return self
+
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
+        """`fit`, then `transform`, with the logarithms that the mean was found by."""
+        self.mean_, logs = mean_and_logarithms(X, tolerance=self.tolerance)
+        return as_vectors(logs)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Vectors (n_trials, d (d + 1) / 2)."""
@@ -159,8 +171,8 @@ class FgMDM(ClassifierMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Find the directions, then the class means; parameters and errors as of `MDM.fit`."""
         matrices, labels, self.classes_ = _labelled(X, y)
-        self.mean_ = riemannian_mean(matrices, tolerance=self.tolerance)
-        vectors = tangent_vectors(matrices, self.mean_)
+        self.mean_, logs = mean_and_logarithms(matrices, tolerance=self.tolerance)
+        vectors = as_vectors(logs)
         weights = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(vectors, labels).coef_
         # Vectors at their mean sum to zero: K classes span K - 1 directions, and a K-th would be rounding.
         self.projection_ = np.linalg.svd(weights, full_matrices=False)[2][: len(self.classes_) - 1]

@@ -43,9 +43,11 @@ def trial_covariances(X: ArrayLike, estimator: str = "oas") -> NDArray[np.float6
     >>> np.allclose(trial_covariances(X, "cov")[1], np.cov(X[1]))
     True
     """
-    if estimator not in ESTIMATORS:
-        raise unknown("estimator", estimator, ESTIMATORS)
-    X = as_epochs(X)
+    _check_estimator(estimator)
+    return _batched(as_epochs(X), estimator)
+
+
+def _batched(X: NDArray, estimator: str) -> NDArray[np.float64]:
     n_trials, n_channels, n_times = X.shape
     made = np.empty((n_trials, n_channels, n_channels))
     for rows in row_blocks(n_trials, 8 * n_channels * n_times, budget=IN_CACHE):
@@ -89,8 +91,16 @@ class Covariances(ConditionedCovariances):
         self.retain = retain
         self.shrinkage = shrinkage
 
+    def _prepare(self, X: NDArray) -> None:
+        _check_estimator(self.estimator)
+
     def _covariances(self, X: NDArray) -> NDArray[np.float64]:
-        return trial_covariances(X, self.estimator)
+        return _batched(X, self.estimator)
+
+
+def _check_estimator(name: str) -> None:
+    if name not in ESTIMATORS:
+        raise unknown("estimator", name, ESTIMATORS)
 
 
 def _oas(empirical: NDArray, n_times: int) -> NDArray[np.float64]:

@@ -87,6 +87,16 @@ def acm_ts_svm(order: int = _ORDER, lag: int = _LAG) -> Pipeline:
     return make_pipeline(AugmentedCovariance(order, lag, retain=0.999), TangentSpace(), SVC(kernel="linear"))
 
 
+def acm_mdop() -> Pipeline:
+    """Augmented covariance embedded by maximal derivatives (MDOP), tangent space and support vector machine."""
+    return make_pipeline(AugmentedCovariance("mdop", retain=0.999), TangentSpace(), SVC(kernel="linear"))
+
+
+def acm_cao() -> Pipeline:
+    """Augmented covariance embedded by false nearest neighbours (Cao), tangent space and support vector machine."""
+    return make_pipeline(AugmentedCovariance("cao", retain=0.999), TangentSpace(), SVC(kernel="linear"))
+
+
 def acm_mdm(order: int = _ORDER, lag: int = _LAG) -> Pipeline:
     """Augmented covariance of one embedding and minimum distance to mean."""
     return make_pipeline(AugmentedCovariance(order, lag, retain=0.999), MDM())
@@ -159,7 +169,21 @@ def _recipe(paradigm: str, build: Callable[..., Any], *needs: str) -> Recipe:
 
 PIPELINES: dict[str, Recipe] = {
     build.__name__: _recipe("imagery", build)
-    for build in (csp_lda, ts_lr, ts_svm, ts_en, mdm, fgmdm, acm_ts_svm, acm_mdm, acm_grid, eegnet, shallow_convnet)
+    for build in (
+        csp_lda,
+        ts_lr,
+        ts_svm,
+        ts_en,
+        mdm,
+        fgmdm,
+        acm_ts_svm,
+        acm_mdm,
+        acm_mdop,
+        acm_cao,
+        acm_grid,
+        eegnet,
+        shallow_convnet,
+    )
 } | {
     "xdawn_ts_lr": _recipe("p300", xdawn_ts_lr),
     "xdawn_mdm": _recipe("p300", xdawn_mdm),

@@ -22,9 +22,10 @@ from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
 
 from brainalign.bci.augmented import AugmentedCovariance, as_epochs, common_subspace, conditioned, refuse_flat
+from brainalign.bci.embedding import CRITERIA, choose_embedding
 from brainalign.bci.geometry import as_vectors, mean_and_logarithms, tangent_vectors
 from brainalign.bci.lagged import augmented_grid
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
 from brainalign.parallel import parallel_map
 
 __all__ = ["AugmentedSVC", "nested_search"]
@@ -38,7 +39,8 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     orders, lags : sequence of int
-        Grid of the embedding, see `AugmentedCovariance`.
+        Grid of the embedding, see `AugmentedCovariance`. ``orders="mdop"`` or ``"cao"`` takes the one that this
+        criterion chooses on the training trials, without their labels; `lags` is then not used.
     C : sequence of float
     kernels : sequence of {"linear", "rbf"}
         Of the support vector machine on tangent vectors; "rbf" has scikit-learn's ``gamma="scale"``.
@@ -81,7 +83,7 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        orders: Sequence[int] = _ONE_TO_TEN,
+        orders: Sequence[int] | str = _ONE_TO_TEN,
         lags: Sequence[int] = _ONE_TO_TEN,
         *,
         C: Sequence[float] = (0.5, 1.0, 1.5),
@@ -155,8 +157,7 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
         self.transformer_ = AugmentedCovariance(
             chosen["order"], chosen["lag"], retain=self.retain, shrinkage=self.shrinkage
         )
-        covariances = self.transformer_.fit_transform(X)
-        self.mean_, logs = mean_and_logarithms(covariances, tolerance=self.tolerance)
+        self.mean_, logs = mean_and_logarithms(self.transformer_.fit_transform(X), tolerance=self.tolerance)
         self.machine_ = SVC(C=chosen["C"], kernel=chosen["kernel"]).fit(as_vectors(logs), y)
 
     def _check(self, X: NDArray, y: NDArray) -> None:
@@ -170,6 +171,8 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
             )
         if self.scoring == "roc_auc" and len(np.unique(y)) > 2:
             raise DataError("roc_auc takes two classes", found=len(np.unique(y)), fix="scoring='accuracy'")
+        if isinstance(self.orders, str) and self.orders not in CRITERIA:
+            raise unknown("criterion", self.orders, CRITERIA)
         if not len(self.orders) or not len(self.lags) or not len(self.C) or not len(self.kernels):
             raise DataError("the grid is empty", expected="at least one order, lag, C and kernel")
 
@@ -230,12 +233,18 @@ def _folds(cv: Any, X: NDArray, y: NDArray, seed: int, which: str) -> list[tuple
 
 def _grid_scores(model: AugmentedSVC, X: NDArray, y: NDArray, parts: list[NDArray]) -> list[pd.DataFrame]:
     """For each set of trials to search on, the table of `AugmentedSVC.cv_results_`."""
+    if isinstance(model.orders, str):
+        chosen = [choose_embedding(X[rows], model.orders) for rows in parts]
+        return [
+            _grid_scores(clone(model).set_params(orders=(order,), lags=(lag,)), X, y, [rows])[0]
+            for (order, lag), rows in zip(chosen, parts, strict=True)
+        ]
     inner = []
     for rows in parts:
         folds = _folds(model.cv, X[rows], y[rows], model.seed, "inner")
         inner.append([(rows[train], rows[test]) for train, test in folds])
     lags = [int(lag) for lag in model.lags]
-    # Order 1 does not depend on the lag: it goes with the first one. High orders cost most: they are dealt out last.
+    # Order 1 does not depend on the lag: it goes with the first one.
     jobs = [(lag, [p for p in model.orders if p > 1 or lag == lags[0]]) for lag in lags]
     done = parallel_map(partial(_score_lag, model, X, y, inner), jobs, n_jobs=model.n_jobs)
     return [
