@@ -13,7 +13,16 @@ from brainalign.arrays import check_finite, sha256_array
 from brainalign.cache import Cache
 from brainalign.errors import DataError, closest, unknown
 from brainalign.experiment.models import check_model, read_model
-from brainalign.experiment.schema import Average, Experiment, ModelRdm, Select, Zscore, _Analysis, _CrossValidated
+from brainalign.experiment.schema import (
+    Average,
+    Decode,
+    Experiment,
+    ModelRdm,
+    Select,
+    Zscore,
+    _Analysis,
+    _CrossValidated,
+)
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
 from brainalign.loaders.datasets.images92 import SubjectRdms
@@ -107,6 +116,16 @@ class Context:
         """Every subject but the first, as `chosen` takes the first."""
         (_, *rest) = self.people.items()
         return {name: trials.select(analysis.trials, units=analysis.units) for name, trials in rest}
+
+    def chosen_people(self, analysis: Decode) -> dict[str, Trials]:
+        """The same for each of the subjects; one whose name is empty where the experiment names none."""
+        if self.experiment.dataset.subjects is None:
+            return {"": self.chosen(analysis)}
+        wanted = list(self.people) if analysis.subjects is None else [str(one) for one in analysis.subjects]
+        for name in wanted:
+            if name not in self.people:
+                raise unknown("subject", name, self.people)
+        return {name: self.people[name].select(analysis.trials, units=analysis.units) for name in wanted}
 
     def stimuli(self) -> Stimuli:
         """The pictures shown."""

@@ -39,7 +39,10 @@ _MAX_BYTES = 1 << 20
 
 
 class Dataset(_Record):
-    """What to load: a data spec, where the copy lies, and the loader's own options; one subject, or several for rsa."""
+    """What to load: a data spec, where the copy lies, and the loader's own options.
+
+    One subject, or several for rsa and decode.
+    """
 
     name: str
     root: str | None = None
@@ -152,13 +155,29 @@ class _Delayed(_CrossValidated):
 
 
 class Decode(_CrossValidated):
-    """Class of each trial from its responses, by a cross-validated classifier; over time where there is time."""
+    """Class of each trial from its responses, by a cross-validated classifier; over time where there is time.
+
+    Networks of signals (eegnet, shallow, tsconv) take `params`: sizes, clip, training, seed. Over time a classifier
+    is given `window` seconds together, `every` so many seconds. `subjects` chooses among those of the data set.
+    """
 
     kind: Literal["decode"]
     label: str
-    classifier: Literal["logistic", "svm", "lda", "ridge"] = "logistic"
+    classifier: Literal["logistic", "svm", "lda", "ridge", "eegnet", "shallow", "tsconv"] = "logistic"
+    params: dict[str, Any] = Field(default_factory=dict)
     over_time: bool = False
+    window: float | None = Field(default=None, gt=0)
+    every: float | None = Field(default=None, gt=0)
     metric: Literal["accuracy", "auc"] = "accuracy"
+    subjects: list[int | str] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _params_are_used(self) -> Decode:
+        if self.params and self.classifier not in ("eegnet", "shallow", "tsconv"):
+            raise ValueError(f"classifier {self.classifier} takes no params: a network does")
+        if (self.window or self.every) and not self.over_time:
+            raise ValueError("a window moves over time: over_time: true")
+        return self
 
 
 class Encode(_CrossValidated):
@@ -388,11 +407,13 @@ class Experiment(_Record):
             if isinstance(one, Reconstruct) and any(system.pretrain for system in one.systems.values()):
                 if not several:
                     raise ValueError(f"'{one.name}' pretrains on other subjects: name them in dataset.subjects")
-            elif several and not isinstance(one, Rsa | RsaRegions | Bci):
+            elif several and not isinstance(one, Rsa | RsaRegions | Bci | Decode):
                 raise ValueError(
-                    f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa, bci, and systems with pretrain, "
-                    "take several"
+                    f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa, bci, decode, and systems with "
+                    "pretrain, take several"
                 )
+            if isinstance(one, Decode) and one.subjects and not several:
+                raise ValueError(f"analysis '{one.name}' chooses among subjects, but the data set names none")
         return self
 
 

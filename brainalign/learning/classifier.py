@@ -40,6 +40,8 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):
         Networks of `brainalign.learning.networks`.
     sizes : mapping, optional
         Of the network, by name, over its own defaults.
+    clip : float or None
+        Scaled signals beyond this many SD are cut to it: artefacts of dry electrodes weigh less.
     validation : float
         Share of the training trials, the last ones of each class, on which the best epoch is chosen; 0 trains to the
         end, and with `patience` in `training` stops early.
@@ -75,12 +77,14 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):
         network: str = "eegnet",
         sizes: Mapping[str, Any] | None = None,
         *,
+        clip: float | None = None,
         validation: float = 0.0,
         training: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         self.network = network
         self.sizes = sizes
+        self.clip = clip
         self.validation = validation
         self.training = training
         self.seed = seed
@@ -100,8 +104,8 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):
         """
         if self.network not in NETWORKS:
             raise unknown("network", self.network, NETWORKS)
-        if not 0 <= self.validation < 1:
-            raise DataError("validation is a share of the trials", expected="0 <= validation < 1")
+        if not (0 <= self.validation < 1 and (self.clip is None or self.clip > 0)):
+            raise DataError("an option is out of range", expected="0 <= validation < 1, clip > 0 or None")
         X, labels = as_signals(X), np.asarray(y)
         if labels.shape != (len(X),):
             raise DataError("one label a trial is needed", expected=(len(X),), found=labels.shape)
@@ -137,7 +141,8 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):
         return np.sort(np.concatenate([part[len(part) - int(self.validation * len(part)) :] for part in parts]))
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
-        return ((X - self.mean_) / self.scale_).astype(np.float32)
+        scaled = (X - self.mean_) / self.scale_
+        return (scaled if self.clip is None else np.clip(scaled, -self.clip, self.clip)).astype(np.float32)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, (n_trials, n_classes); for two classes the second less the first, (n_trials,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 import sys
@@ -201,7 +202,14 @@ def _text(path: Path, keys: Sequence[str], deep: bool) -> dict[str, Content]:
 def _lines(path: Path) -> list[str]:
     if path.stat().st_size > _MAX_TEXT_BYTES:
         raise _other(path, f"a text file of at most {_MAX_TEXT_BYTES} bytes", f"{path.stat().st_size} bytes")
-    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            raw = stream.read(_MAX_TEXT_BYTES + 1)
+        if len(raw) > _MAX_TEXT_BYTES:
+            raise _other(path, f"a text file of at most {_MAX_TEXT_BYTES} bytes", "more")
+        text = raw.decode("utf-8-sig")
+    else:
+        text = path.read_text(encoding="utf-8-sig")
     if "\0" in text:
         raise _other(path, "a text file", "null bytes")
     return [line for line in text.splitlines() if line.strip()]

@@ -29,6 +29,7 @@ _LOADERS = {
     "kay2008": "datasets.kay2008:load_kay2008",
     "miyawaki2008": "datasets.miyawaki2008:load_miyawaki2008",
     "moabb": "datasets.bci_iv_2a:load_bci_iv_2a",
+    "muse_erp": "datasets.muse_erp:load_muse_erp",
     "nsd": "datasets.nsd:load_nsd",
     "podcast_ecog": "datasets.podcast_ecog:load_podcast_ecog",
     "simulated": "simulated:load_simulated",

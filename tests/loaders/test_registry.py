@@ -100,6 +100,21 @@ def test_real_recordings_load_with_the_defaults(name, n_trials, n_units):
     assert trials.shape[:2] == (n_trials, n_units) and np.isfinite(trials.responses).all()
 
 
+def test_muse_runs_are_taken_once_and_hold_the_n170(tmp_path) -> None:
+    tree = make_tree("muse_erp", tmp_path / "tree")
+    trials = load(tree.spec, root=tree.root, subject=2)
+    assert trials.trials["label"].tolist() == np.concatenate(tree.truth["labels"][2]).tolist()
+    difference = [
+        trials.responses[(trials.trials["label"] == one).to_numpy()].mean(axis=0) for one in ("face", "house")
+    ]
+    late = np.abs(difference[0] - difference[1])[0]
+    assert abs(trials.times[late.argmax()] - 0.17) < 0.02 and late.max() > 1e-5
+    trials = load("muse_erp", root=real_data("muse_erp"), subject=3, peak_to_peak=150e-6, l_freq=1.0)
+    assert trials.trials.groupby("session")["run"].nunique().to_dict() == {1: 2, 2: 1, 3: 1}
+    assert [one["why"] for one in trials.info["left_out"]][:2] == ["the same run lies in another folder", "7 trials"]
+    assert np.ptp(trials.responses, axis=2).max() <= 150e-6
+
+
 def test_bci_runs_load_as_trials_of_named_classes() -> None:
     trials = load("eegmmidb_s001", root=real_data("eegmmidb_s001"), tmin=0.5, tmax=1.5)
     counts = trials.trials.groupby("run")["label"].agg(lambda labels: "/".join(sorted(set(labels))))

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign.analysis.decoding.inputs import ESTIMATORS, Task, classifier, prepare
+from brainalign.analysis.decoding.inputs import ESTIMATORS, Task, classifier, prepare, takes_signals
+from brainalign.analysis.decoding.over_time import check_metric, decision, intervals, mean_of, placements
 from brainalign.parallel import parallel_map
 from brainalign.scoring.classification import accuracy, classification_score, confusion_matrix
 from brainalign.scoring.resampling import permutation_p, permutations
@@ -37,6 +38,8 @@ class DecodingResult:
     fold_scores : array (n_folds,)
     null : array (n_permutations,)
         Accuracies of decoders trained and scored on permuted labels; empty without permutations.
+    auc : Score or None
+        Area under the ROC curve, trials compared within their fold, where that was asked for.
     """
 
     score: Score
@@ -45,6 +48,7 @@ class DecodingResult:
     predictions: pd.DataFrame
     fold_scores: NDArray[np.float64]
     null: NDArray[np.float64]
+    auc: Score | None = None
 
     @property
     def p_value(self) -> float | None:
@@ -78,6 +82,7 @@ def decode(
     by: str | ArrayLike | Sequence[Fold] = "run",
     estimator: Any = "logistic",
     n_permutations: int = 0,
+    with_auc: bool = False,
     seed: int = 0,
 ) -> DecodingResult:
     """Decode the class of every trial, each by a classifier that did not see its run.
@@ -90,11 +95,15 @@ def decode(
     by : str, array (n_trials,) or list of Fold
         What stays together. Runs, sessions, subjects and arrays of groups are left out one at a time; other columns
         (``"stimulus_id"``) are dealt to five folds.
-    estimator : {"logistic", "svm", "lda", "ridge"} or scikit-learn classifier
-        Names are linear classifiers after standardisation; all is fitted on the training part of a fold.
+    estimator : {"logistic", "svm", "lda", "ridge", "eegnet", "shallow", "tsconv"} or scikit-learn classifier
+        Names are linear classifiers after standardisation, or networks of signals (a
+        `brainalign.learning.NeuralClassifier` gives them sizes and schedule); all is fitted on the training part of
+        a fold.
     n_permutations : int
         Repeat the whole cross-validation this often with labels permuted: within groups, or between groups where
         all trials of a group share a label. Runs in parallel inside ``joblib.parallel_config(n_jobs=...)``.
+    with_auc : bool
+        Also score by the AUC; needs two classes, both in every test part.
     seed : int
         Of the permutations.
 
@@ -117,8 +126,11 @@ def decode(
     """
     from joblib import effective_n_jobs
 
-    task = prepare(trials, labels, by)
-    predicted = _predict_out_of_fold(task, estimator)
+    task = prepare(trials, labels, by, over_time=takes_signals(estimator))
+    if with_auc:
+        check_metric(task, "auc")
+    sides = np.full(len(task.labels), np.nan)
+    predicted = _predict_out_of_fold(task, estimator, sides if with_auc else None)
     orders = _label_orders(task, n_permutations, seed)
     null = parallel_map(
         partial(_permuted_accuracy, task=task, estimator=estimator),
@@ -126,7 +138,8 @@ def decode(
         n_jobs=effective_n_jobs(None),
         description="permutations" if n_permutations else None,
     )
-    return summarise(task, predicted, np.asarray(null))
+    result = summarise(task, predicted, np.asarray(null))
+    return replace(result, auc=_auc_score(task, sides)) if with_auc else result
 
 
 def summarise(task: Task, predicted: NDArray, null: NDArray) -> DecodingResult:
@@ -152,12 +165,36 @@ def summarise(task: Task, predicted: NDArray, null: NDArray) -> DecodingResult:
     )
 
 
-def _predict_out_of_fold(task: Task, estimator: Any) -> NDArray:
+def _predict_out_of_fold(task: Task, estimator: Any, sides: NDArray | None = None) -> NDArray:
+    """Decisions; `sides` takes up the share of the other class that each trial is on the right side of."""
     predicted = task.labels.copy()
     for fold in task.folds:
         model = classifier(estimator).fit(task.X[fold.train], task.labels[fold.train])
         predicted[fold.test] = model.predict(task.X[fold.test])
+        if sides is not None:
+            positive = task.labels[fold.test] == model.classes_[1]
+            sides[fold.test] = placements(positive, decision(model, task.X[fold.test], 1))[:, 0]
     return predicted
+
+
+def _auc_score(task: Task, sides: NDArray) -> Score:
+    rows = np.concatenate([fold.test for fold in task.folds])
+    labels, clusters = task.labels[rows], None if task.clusters is None else task.clusters[rows]
+    low, high = intervals(sides[rows, None], labels, "auc", clusters)
+    unit = "trials" if clusters is None else "groups of trials"
+    return Score(
+        "AUC",
+        float(mean_of(sides[rows, None], labels, "auc")[0]),
+        ceiling=None,
+        chance=0.5,
+        low=float(low[0]),
+        high=float(high[0]),
+        n=len(rows),
+        split=task.split,
+        protocol=task.protocol,
+        how=f"trials compared within their fold; bootstrap of the linear part over {unit} (DeLong et al. 1988)",
+        why={"ceiling": "not defined for class decisions"},
+    )
 
 
 def _permuted_accuracy(order: NDArray, *, task: Task, estimator: Any) -> float:

@@ -50,6 +50,9 @@ def _ridge() -> Any:
 ESTIMATORS: dict[str, Callable[[], Any]] = {"logistic": _logistic, "svm": _svm, "lda": _lda, "ridge": _ridge}
 """Linear classifiers by name; each is preceded by standardisation, fitted on the training part of a fold."""
 
+NETWORK_NAMES = ("eegnet", "shallow", "tsconv")
+"""Networks of signals (`brainalign.learning.NeuralClassifier`), which need channels by times."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -77,6 +80,13 @@ class Task:
         return self.groups if _FEWEST_CLUSTERS <= n_groups < len(self.groups) else None
 
 
+def takes_signals(estimator: Any) -> bool:
+    """Whether a classifier is a network that wants channels and times apart."""
+    from brainalign.learning import NeuralClassifier
+
+    return isinstance(estimator, NeuralClassifier) or (isinstance(estimator, str) and estimator in NETWORK_NAMES)
+
+
 def classifier(estimator: Any) -> Any:
     """A fresh classifier: a named one with standardisation before it, or a clone of a scikit-learn estimator."""
     from sklearn.base import clone
@@ -85,8 +95,13 @@ def classifier(estimator: Any) -> Any:
 
     if not isinstance(estimator, str):
         return clone(estimator)
+    if estimator in NETWORK_NAMES:
+        from brainalign.learning import NeuralClassifier
+
+        return NeuralClassifier(estimator)
     if estimator not in ESTIMATORS:
-        raise DataError(f"no classifier {estimator!r}.{closest(estimator, ESTIMATORS)}", expected=list(ESTIMATORS))
+        known = [*ESTIMATORS, *NETWORK_NAMES]
+        raise DataError(f"no classifier {estimator!r}.{closest(estimator, known)}", expected=known)
     return make_pipeline(StandardScaler(), ESTIMATORS[estimator]())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from brainalign.analysis.decoding import TimeDecodingResult, decode, decode_over_time
+from brainalign.analysis.decoding.inputs import NETWORK_NAMES
 from brainalign.errors import DataError, closest
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
@@ -25,18 +27,45 @@ _N_MAPS = 5
 
 
 def compute(analysis: Decode, context: Context) -> StepResult:
-    """Decode the label with the experiment's folds."""
-    trials = context.chosen(analysis)
-    division = _folds(trials, analysis, context)
-    if analysis.over_time:
-        return _over_time(trials, analysis, division)
-    found = decode(trials, analysis.label, by=division, estimator=analysis.classifier)
-    score = replace(found.score, name=f"{analysis.label} decoded")
+    """Decode the label with the experiment's folds, in each subject on its own."""
+    whole = StepResult(facts={"people": []})
+    for who, trials in context.chosen_people(analysis).items():
+        division = _folds(trials, analysis, context)
+        part = (_over_time if analysis.over_time else _at_once)(trials, analysis, division)
+        start = f"{analysis.name}/{who}/" if who else f"{analysis.name}/"
+        whole.scores.update({start + name: score for name, score in part.scores.items()})
+        whole.arrays.update({_key(who, name): array for name, array in part.arrays.items()})
+        whole.facts["people"].append({"subject": who, **part.facts})
+    return whole
+
+
+def _key(who: str, name: str) -> str:
+    return f"{name}-{who}" if who else name
+
+
+def _estimator(analysis: Decode) -> Any:
+    if analysis.classifier not in NETWORK_NAMES:
+        return analysis.classifier
+    from brainalign.learning import NeuralClassifier
+
+    try:
+        return NeuralClassifier(analysis.classifier, **analysis.params)
+    except TypeError as error:
+        known = sorted(NeuralClassifier().get_params())
+        raise DataError(f"'{analysis.name}' gives {analysis.classifier} other params", expected=known) from error
+
+
+def _at_once(trials: Trials, analysis: Decode, division: list[Fold]) -> StepResult:
+    auc = analysis.metric == "auc"
+    found = decode(trials, analysis.label, by=division, estimator=_estimator(analysis), with_auc=auc)
+    scores = {"accuracy": replace(found.score, name=f"{analysis.label} decoded")}
+    if found.auc is not None:
+        scores = {"auc": replace(found.auc, name=f"{analysis.label} decoded, AUC"), **scores}
     facts = {"classes": list(found.classes), "per_class": found.per_class().to_dict()}
     arrays = {"confusion": found.confusion}
     if trials.times is None:
         arrays["separation"] = _separation(trials, analysis.label)
-    return StepResult({f"{analysis.name}/accuracy": score}, arrays, facts)
+    return StepResult(scores, arrays, facts)
 
 
 def _separation(trials: Trials, label: str) -> np.ndarray:
@@ -61,11 +90,18 @@ def _folds(trials: Trials, analysis: Decode, context: Context) -> list[Fold]:
 
 
 def _over_time(trials: Trials, analysis: Decode, division: list[Fold]) -> StepResult:
-    found = decode_over_time(trials, analysis.label, by=division, estimator=analysis.classifier, metric=analysis.metric)
-    arrays = {"times": found.times, "values": found.values, "low": found.low, "high": found.high}
-    return StepResult(
-        {f"{analysis.name}/{analysis.metric}": _mean_over_time(found, analysis)}, arrays, {"chance": found.chance}
+    sample = float(np.diff(trials.times[:2])[0]) if trials.times is not None and len(trials.times) > 1 else 1.0
+    found = decode_over_time(
+        trials,
+        analysis.label,
+        by=division,
+        estimator=_estimator(analysis),
+        metric=analysis.metric,
+        window=2 * round((analysis.window or 0.0) / sample / 2) + 1,
+        step=max(1, round((analysis.every or 0.0) / sample)),
     )
+    arrays = {"times": found.times, "values": found.values, "low": found.low, "high": found.high}
+    return StepResult({analysis.metric: _mean_over_time(found, analysis)}, arrays, {"chance": found.chance})
 
 
 def _mean_over_time(found: TimeDecodingResult, analysis: Decode) -> Score:
@@ -88,36 +124,60 @@ def _mean_over_time(found: TimeDecodingResult, analysis: Decode) -> Score:
 
 
 def show(report: Report, analysis: Decode, result: StepResult, context: Context) -> None:
-    """Confusion matrix, or the time course with maps of what differs between the classes."""
-    if not analysis.over_time:
-        figure = plots.confusion_matrix(np.asarray(result.arrays["confusion"]), result.facts["classes"])
-        report.add_figure(figure, "Rows: the true class; columns: the decided one; shares of each row.")
-        if "separation" in result.arrays:
-            caption = "Share of each unit's variance that lies between classes; it describes, and tests nothing."
-            show_on_brain(
-                report, context.chosen(analysis), np.asarray(result.arrays["separation"]), caption, label="eta²"
-            )
+    """Confusion matrices, or time courses with maps of what differs between the classes."""
+    people = context.chosen_people(analysis)
+    facts = {one["subject"]: one for one in result.facts["people"]}
+    if analysis.over_time:
+        _show_over_time(report, analysis, result, people, facts)
         return
-    times, values, low, high = (np.asarray(result.arrays[name]) for name in ("times", "values", "low", "high"))
-    figure = plots.time_course(
-        times, values, interval=(low, high), chance=result.facts["chance"], label=analysis.metric
-    )
-    report.add_figure(figure, f"Decoding of {analysis.label} at each time point, with pointwise 95 % intervals.")
-    _difference_maps(report, context.chosen(analysis), analysis, times, values)
+    for who, trials in people.items():
+        figure = plots.confusion_matrix(np.asarray(result.arrays[_key(who, "confusion")]), facts[who]["classes"])
+        whose = f"Subject {who}. " if who else ""
+        report.add_figure(figure, f"{whose}Rows: the true class; columns: the decided one; shares of each row.")
+        if (name := _key(who, "separation")) in result.arrays:
+            caption = (
+                f"{whose}Share of each unit's variance that lies between classes; it describes, and tests nothing."
+            )
+            show_on_brain(report, trials, np.asarray(result.arrays[name]), caption, label="eta²")
 
 
-def _difference_maps(report: Report, trials: Trials, analysis: Decode, times: np.ndarray, values: np.ndarray) -> None:
+def _show_over_time(
+    report: Report, analysis: Decode, result: StepResult, people: dict[str, Trials], facts: dict[str, Any]
+) -> None:
+    def of(who: str, name: str) -> np.ndarray:
+        return np.asarray(result.arrays[_key(who, name)])
+
+    first = next(iter(people))
+    same = [who for who in people if np.array_equal(of(who, "times"), of(first, "times"))]
+    for group in [same, *([who] for who in people if who not in same)]:
+        names = {who: f"subject {who}" if who else "" for who in group}
+        figure = plots.time_course(
+            of(group[0], "times"),
+            {names[who]: of(who, "values") for who in group},
+            interval={names[who]: (of(who, "low"), of(who, "high")) for who in group},
+            chance=facts[group[0]]["chance"],
+            label=analysis.metric,
+        )
+        window = f" in windows of {analysis.window * 1e3:.0f} ms around it" if analysis.window else ""
+        report.add_figure(
+            figure, f"Decoding of {analysis.label} at each time point{window}, with pointwise 95 % intervals."
+        )
+    _difference_maps(report, people[first], analysis)
+
+
+def _difference_maps(report: Report, trials: Trials, analysis: Decode) -> None:
     """Topographies of the difference of two classes, at times spread over the recording."""
     classes = sorted(trials.trials[analysis.label].unique())
     if not isinstance(trials.space, SensorSpace) or len(classes) != 2:
         return
     labels = trials.trials[analysis.label].to_numpy()
     first, second = (trials.responses[labels == one].mean(axis=0) for one in classes)
-    chosen = np.linspace(0, len(times) - 1, _N_MAPS + 2).round().astype(int)[1:-1]
+    every = np.asarray(trials.times)
+    chosen = np.linspace(0, len(every) - 1, _N_MAPS + 2).round().astype(int)[1:-1]
     kind = "mag" if "type" in trials.units and (trials.units["type"] == "mag").any() else None
     keep = (trials.units["type"] == kind).to_numpy() if kind else np.ones(trials.n_units, dtype=bool)
     info = trials.space.info(trials.units[keep])
-    titles = [f"{times[at] * 1e3:.0f} ms" for at in chosen]
+    titles = [f"{every[at] * 1e3:.0f} ms" for at in chosen]
     figure = plots.topomap((first - second)[keep][:, chosen], info, titles=titles, label=f"{classes[0]} - {classes[1]}")
     report.add_figure(
         figure, f"Mean response to {classes[0]} less that to {classes[1]}" + (", magnetometers." if kind else ".")

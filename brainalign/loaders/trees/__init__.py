@@ -35,6 +35,7 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "ephys": ephys.plant_meg_sample,
     "ephys_bids": ephys.plant_ieeg_bids,
     "ssvep_exo": bci.plant_ssvep_exo,
+    "muse_erp": bci.plant_muse_erp,
     "spikes_reaching": spikes.plant_spikes_reaching,
 }
 

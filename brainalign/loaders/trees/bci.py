@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from brainalign.loaders.trees.planting import Planting
 
-__all__ = ["plant_eegmmidb", "plant_ssvep_exo"]
+__all__ = ["plant_eegmmidb", "plant_muse_erp", "plant_ssvep_exo"]
 
 _REST = 4.2
 _TASK = 4.1
@@ -65,6 +66,31 @@ def plant_ssvep_exo(plan: Planting) -> None:
             events = np.column_stack([samples, np.zeros_like(samples), drawn])
             plan.write("events", _Events(events), wildcard=wildcard, subject=subject)
             plan.truth["codes"][subject].append(drawn)
+
+
+def plant_muse_erp(plan: Planting) -> None:
+    """Muse: CSV runs of faces and houses; a face draws the two channels behind the ears down 170 ms after it.
+
+    Truth: ``labels[subject]`` of each session, a list of arrays of "face" and "house".
+    """
+    sfreq, n_trials, names = (plan.fact(name) for name in ("sfreq", "trials_per_run", "ch_names"))
+    spacing = int(0.9 * sfreq)
+    plan.truth["labels"] = {}
+    for subject in plan.spec.subjects:
+        plan.truth["labels"][subject] = []
+        for session in plan.spec.files["recording"].wildcards:
+            rng = plan.rng(subject, session)
+            codes = rng.permutation(np.resize([1, 2], n_trials))
+            data = 5 * rng.standard_normal((len(names), (n_trials + 2) * spacing))
+            marker = np.zeros(data.shape[1], dtype=int)
+            samples = spacing * np.arange(1, n_trials + 1)
+            marker[samples] = codes
+            for sample in samples[codes == 2]:
+                dip = 20 * np.exp(-0.5 * ((np.arange(spacing) / sfreq - 0.17) / 0.03) ** 2)
+                data[[0, -1], sample : sample + spacing] -= dip
+            columns = {"timestamps": np.arange(data.shape[1]) / sfreq, **dict(zip(names, data)), "Marker0": marker}
+            plan.write("recording", pd.DataFrame(columns).round(3), subject=subject, wildcard=session)
+            plan.truth["labels"][subject].append(np.where(codes == 2, "face", "house"))
 
 
 class _Events:

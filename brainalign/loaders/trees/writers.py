@@ -75,7 +75,11 @@ def write_npz(path: Path, content: dict[str, Any]) -> None:
 def write_csv(path: Path, content: Any) -> None:
     """A DataFrame, comma- or tab-separated by the file's suffix."""
     content.to_csv(
-        path, sep="\t" if path.suffix == ".tsv" else ",", index=False, encoding=content.attrs.get("encoding")
+        path,
+        sep="\t" if path.suffix == ".tsv" else ",",
+        index=False,
+        encoding=content.attrs.get("encoding"),
+        compression="infer",
     )
 
 

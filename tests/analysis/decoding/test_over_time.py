@@ -10,12 +10,16 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from brainalign.analysis import decode, decode_over_time
-from brainalign.analysis.decoding.over_time import _intervals, _placements
+from brainalign.analysis.decoding.over_time import intervals, placements
 from brainalign.errors import DataError
 from brainalign.trials import Trials
 
 GROUPS = np.arange(80) % 5
 LABELS = np.repeat(["left", "right"], 40)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from brainalign.learning import NeuralClassifier
 
 
 def planted(seed: int = 0, n_times: int = 6, size: float = 1.5) -> np.ndarray:
@@ -80,7 +84,7 @@ def test_auc_interval_equals_a_bootstrap_of_trials() -> None:
     for _ in range(1500):
         rows = rng.integers(0, 130, 130)
         draws.append(roc_auc_score(labels[rows], scores[rows]))
-    low, high = _intervals(_placements(labels == 1, scores[None]), labels, "auc", None)
+    low, high = intervals(placements(labels == 1, scores[None]), labels, "auc", None)
     np.testing.assert_allclose([low[0], high[0]], np.quantile(draws, [0.025, 0.975]), atol=0.015)
 
 
@@ -106,3 +110,34 @@ def test_bad_input_is_refused() -> None:
         decode_over_time(X, LABELS, by=np.where((GROUPS == 0) & (LABELS == "right"), 1, GROUPS), metric="auc")
     with pytest.raises(DataError, match="no metric 'f1'"):
         decode_over_time(X, LABELS, by=GROUPS, metric="f1")
+
+
+def test_windows_decode_what_no_single_time_holds():
+    rng = np.random.default_rng(0)
+    labels, X = np.tile([0, 1], 40), rng.standard_normal((80, 2, 30))
+    X[labels == 1, 0, 12:19] += 0.9
+    single = decode_over_time(X, labels, by=np.arange(80) % 5)
+    window = decode_over_time(X, labels, by=np.arange(80) % 5, window=7, step=3)
+    assert window.times.tolist() == [3, 6, 9, 12, 15, 18, 21, 24]
+    best = window.values.argmax()
+    assert window.times[best] == 15 and window.values[best] > single.values.max()
+    for wrong in ({"window": 4}, {"window": 31}, {"step": 0}, {"window": 3, "generalise": True}):
+        with pytest.raises(DataError, match="no such window"):
+            decode_over_time(X, labels, by=np.arange(80) % 5, **wrong)
+
+
+def test_networks_and_the_area_under_the_curve():
+    rng = np.random.default_rng(0)
+    labels, X = np.tile(["a", "b"], 30), rng.standard_normal((60, 3, 40))
+    X[labels == "b", 1] += 1.5 * np.sin(np.arange(40) / 4)
+    network = NeuralClassifier("tsconv", {"kernel": 5, "pool": 9, "n_filters": 8}, training={"n_epochs": 15})
+    found = decode(X, labels, by=np.arange(60) % 3, estimator=network, with_auc=True)
+    assert found.auc.value > 0.8 and found.auc.low > 0.5 and found.auc.chance == 0.5
+    linear = decode(X, labels, by=np.arange(60) % 3, estimator="lda", with_auc=True)
+    own = []
+    for fold in range(3):
+        test = np.arange(60) % 3 == fold
+        model = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))
+        model.fit(X[~test].reshape(40, -1), labels[~test])
+        own.append(roc_auc_score(labels[test], model.decision_function(X[test].reshape(20, -1))))
+    assert linear.auc.value == pytest.approx(np.mean(own))
