@@ -21,6 +21,7 @@ N_FIGURES = {
     "03_bring_your_own_data": 4,
     "04_geometries": 6,
     "05_from_brain_to_pictures": 2,
+    "06_bci_pseudo_online": 2,
 }
 
 

@@ -54,6 +54,8 @@ class Leaderboard:
         Hertz; by default MOABB's of the paradigm.
     window : (float, float), optional
         Seconds of each trial from the start of the dataset's own interval; by default all of it.
+    channels : sequence of str, optional
+        Only these, in this order.
     scorer : str, optional
         scikit-learn's name; by default the paradigm's.
     n_splits : int, optional
@@ -69,6 +71,7 @@ class Leaderboard:
     subjects: Sequence[Any] | None = None
     band: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
+    channels: Sequence[str] | None = None
     scorer: str | None = None
     n_splits: int | None = None
     seed: int = 0
@@ -109,10 +112,13 @@ def make_paradigm(dataset: Any, asked: Leaderboard, protocol: str) -> Any:
     events = list(asked.events or dataset.event_id)
     if missing := set(events) - set(dataset.event_id):
         raise unknown(f"class of {dataset.code}", sorted(missing)[0], dataset.event_id)
+    channels = None if asked.channels is None else list(asked.channels)
     if protocol.startswith("pseudo_online"):
-        return PseudoOnlineParadigm(fmin, fmax, events=events, kind=dataset.paradigm, scorer=asked.scorer)
+        kind = dataset.paradigm
+        return PseudoOnlineParadigm(fmin, fmax, events=events, kind=kind, channels=channels, scorer=asked.scorer)
     tmin, tmax = asked.window or (0.0, None)
-    options = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "scorer": asked.scorer}
+    options: dict[str, Any] = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "channels": channels}
+    options["scorer"] = asked.scorer
     if dataset.paradigm == "p300":
         return P300(**options)
     made = MotorImagery if dataset.paradigm == "imagery" else SSVEP

@@ -23,6 +23,7 @@ class Bci(_Analysis):
     events: list[str] | None = Field(default=None, min_length=2)
     band: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
+    channels: list[str] | None = Field(default=None, min_length=1)
     scorer: str | None = None
     n_splits: int | None = Field(default=None, ge=2)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -42,6 +43,7 @@ class BciOnline(_Analysis):
     step: float = Field(default=0.25, gt=0)
     task: float | None = Field(default=None, gt=0)
     band: tuple[float, float] | None = None
+    channels: list[str] | None = Field(default=None, min_length=1)
     n_splits: int = Field(default=5, ge=2)
     train_purity: float = Field(default=0.0, ge=0, le=1)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -38,6 +38,7 @@ def compute(analysis: Bci, context: Context) -> StepResult:
         events=analysis.events,
         band=analysis.band,
         window=analysis.window,
+        channels=analysis.channels,
         scorer=analysis.scorer,
         settings=analysis.settings,
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainalign.bci.pipelines import build_pipeline
 from brainalign.bci.pseudo_online import PseudoOnline
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
 from brainalign.experiment.context import Context, placed
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import BciOnline
@@ -67,11 +67,19 @@ def _runs(analysis: BciOnline, context: Context) -> tuple[list[Any], list[pd.Dat
         for recording, table in runs.values():
             kept = table[table["trial_type"].isin(analysis.events)].reset_index(drop=True)
             if len(kept):
-                raws.append(recording.data)
+                raws.append(_picked(recording.data, analysis.channels))
                 tables.append(kept)
     if not raws:
         raise DataError("no run holds one of these events", expected=spec.fact("classes"), found=analysis.events)
     return raws, tables
+
+
+def _picked(raw: Any, channels: list[str] | None) -> Any:
+    if channels is None:
+        return raw
+    if strange := sorted(set(channels) - set(raw.ch_names)):
+        raise unknown("channel", strange[0], raw.ch_names)
+    return raw.copy().load_data(verbose="error").pick(channels, verbose="error")
 
 
 def show(report: Report, analysis: BciOnline, result: StepResult, context: Context) -> None:
