@@ -11,6 +11,7 @@ __all__ = [
     "ATM",
     "WAVE",
     "BrainIT",
+    "BrainMAE",
     "DuIN",
     "EEGNet",
     "Encoder",

@@ -43,7 +43,7 @@ class PretrainedEncoder(SignalEncoder):
     """
 
     # Options of `SignalEncoder` that have one sense here.
-    adapter = "channels"
+    adapter: str | None = "channels"
     unseen = "refuse"
     centre = True
     pretraining: str

@@ -13,6 +13,7 @@ __all__ = ["ENCODERS", "encoder_class", "register_encoder"]
 ENCODERS: dict[str, str] = {
     "ATM": "brainalign.encoders.ephys.atm",
     "BrainIT": "brainalign.encoders.brain_it",
+    "BrainMAE": "brainalign.encoders.brain_mae",
     "EEGNet": "brainalign.encoders.ephys.eegnet",
     "DuIN": "brainalign.encoders.du_in",
     "LinearEncoder": "brainalign.encoders.linear",

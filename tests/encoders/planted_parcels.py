@@ -37,3 +37,20 @@ def watched(first: int, last: int, *, subject: str = "1", noise: float = 0.8, ga
     units["name"] = [f"p{number}" for number in range(len(units))]
     table = pd.DataFrame({"stimulus_id": list(known["image"].ids)[first:], "subject": subject})
     return Trials(responses, table, units, times=4.0 + 2.0 * np.arange(len(COURSE)))
+
+
+def resting(n_trials: int, seed: int, *, noise: float = 0.5, n_times: int = 24) -> Trials:
+    """Trials (n_trials, 26, n_times) of slow waves, one for all parcels of a network.
+
+    In state "rest" the waves of the networks are independent; in state "task" `Default` follows `Vis`.
+    """
+    rng = np.random.default_rng(seed)
+    state = rng.permutation(np.resize(["rest", "task"], n_trials))
+    phase = rng.uniform(0, 2 * np.pi, (n_trials, len(NETWORKS), 1))
+    waves = np.sin(2 * np.pi * np.arange(n_times) / 12 + phase)
+    waves[state == "task", 1] = waves[state == "task", 0]
+    owner = np.repeat(np.arange(len(NETWORKS)), list(NETWORKS.values()))
+    responses = waves[:, owner] + noise * rng.standard_normal((n_trials, len(owner), n_times))
+    units = pd.DataFrame({"network": np.array(list(NETWORKS))[owner], "name": [f"p{i}" for i in range(len(owner))]})
+    table = pd.DataFrame({"stimulus_id": [f"t{seed}-{number}" for number in range(n_trials)], "label": state})
+    return Trials(responses, table, units, times=2.0 * np.arange(n_times))
