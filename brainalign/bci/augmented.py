@@ -19,6 +19,7 @@ from brainalign.errors import DataError
 
 __all__ = [
     "AugmentedCovariance",
+    "CheckedTrials",
     "ConditionedCovariances",
     "as_epochs",
     "augmented_covariances",
@@ -236,6 +237,29 @@ class AugmentedCovariance(ConditionedCovariances):
 
     def _covariances(self, X: NDArray) -> NDArray[np.float64]:
         return augmented_covariances(X, self.order_, self.lag_)
+
+
+class CheckedTrials(TransformerMixin, BaseEstimator):
+    """Trials as they are, once they are fit to be learnt from: a step before others' estimators.
+
+    Examples
+    --------
+    >>> CheckedTrials().fit(np.ones((4, 2, 9)), [0, 1, 0, 1])
+    Traceback (most recent call last):
+    brainalign.errors.DataError: channels do not vary in 4 trials ...
+    """
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Refuse trials that are not finite, flat channels, and a single class."""
+        refuse_flat(as_epochs(X))
+        if y is not None and len(np.unique(y)) < 2:
+            raise DataError("a classifier needs two classes", found=np.unique(y).tolist())
+        self.fitted_ = True
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The trials, refused where they are not finite."""
+        return as_epochs(X)
 
 
 def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import SVC
 
-from brainalign.bci.augmented import AugmentedCovariance
+from brainalign.bci.augmented import AugmentedCovariance, CheckedTrials
 from brainalign.bci.classifiers import MDM, FgMDM, TangentSpace
 from brainalign.bci.covariances import Covariances
 from brainalign.bci.search import AugmentedSVC
@@ -123,18 +123,18 @@ def shallow_convnet(**settings: Any) -> Any:
 
 def xdawn_ts_lr() -> Pipeline:
     """XDAWN covariances, tangent space and logistic regression."""
-    return make_pipeline(*_xdawn(), TangentSpace(), LogisticRegression(max_iter=1000))
+    return make_pipeline(CheckedTrials(), _xdawn(), TangentSpace(), LogisticRegression(max_iter=1000))
 
 
 def xdawn_mdm() -> Pipeline:
     """XDAWN covariances and minimum distance to mean."""
-    return make_pipeline(*_xdawn(), MDM())
+    return make_pipeline(CheckedTrials(), _xdawn(), MDM())
 
 
-def _xdawn() -> list[Any]:
+def _xdawn() -> Any:
     from pyriemann.estimation import XdawnCovariances
 
-    return [XdawnCovariances(nfilter=4, estimator="oas", xdawn_estimator="oas")]
+    return XdawnCovariances(nfilter=4, estimator="oas", xdawn_estimator="oas")
 
 
 def cca(sfreq: float, frequencies: Sequence[float] | None = None) -> CCAClassifier:
@@ -144,7 +144,7 @@ def cca(sfreq: float, frequencies: Sequence[float] | None = None) -> CCAClassifi
 
 def cca_lda(sfreq: float, frequencies: Sequence[float]) -> Pipeline:
     """Canonical correlations with sinusoids and a linear discriminant; a class may be rest."""
-    return make_pipeline(CanonicalCorrelations(frequencies, sfreq), LinearDiscriminantAnalysis())
+    return make_pipeline(CheckedTrials(), CanonicalCorrelations(frequencies, sfreq), LinearDiscriminantAnalysis())
 
 
 def trca() -> TRCA:
