@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.loaders.ephys.signals import band_limit
 
@@ -29,7 +30,8 @@ def pass_band(
     Raises
     ------
     DataError
-        When the band is empty or leaves 0 to half the sampling rate.
+        When the band is empty or leaves 0 to half the sampling rate, or samples are not finite (a filter would
+        spread them).
 
     Examples
     --------
@@ -38,6 +40,7 @@ def pass_band(
     >>> [bool(np.abs(pass_band(impulse, 100.0, (8.0, 30.0), causal=c)[0, :200]).max() > 0) for c in (True, False)]
     [False, True]
     """
+    check_finite(np.asarray(data).T, name="the recording (columns are channels)")
     if band is None:
         return np.asarray(data, dtype=np.float64)
     low, high = band

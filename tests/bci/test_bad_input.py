@@ -81,7 +81,7 @@ def test_embeddings_longer_than_trials_are_refused():
 def test_a_fold_without_a_class_is_named():
     X, y = trials()
     y = np.where(np.arange(24) == 3, 1, 0)
-    with pytest.raises(DataError, match="inner fold . lacks a class"):
+    with pytest.raises(DataError, match="lacks a class"):
         AugmentedSVC([1], [1], cv=2).fit(X, y)
 
 
