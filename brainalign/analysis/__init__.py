@@ -15,11 +15,13 @@ from brainalign.analysis.decoding import (
     decode_over_time,
     zero_shot_decode,
 )
+from brainalign.analysis.shared_axes import SharedAxes, shared_axes
 
 __all__ = [
     "AblationResult",
     "DecodingResult",
     "ImageryResult",
+    "SharedAxes",
     "TimeDecodingResult",
     "ablate",
     "caption",
@@ -31,6 +33,7 @@ __all__ = [
     "relative",
     "retrain_without",
     "rsa",
+    "shared_axes",
     "silence",
     "synthesis",
     "synthesize",

@@ -20,6 +20,7 @@ __all__ = [
     "MindEye2",
     "ShallowConvNet",
     "TSConv",
+    "UnifiedEncoder",
     "load_encoder",
     "register_encoder",
     "roi_optimal",

@@ -78,6 +78,10 @@ class NetworkEncoder(Encoder):
     def _pretrain(self, samples: Mapping[str, Samples], kept: Mapping[str, np.ndarray], folder: Any) -> None:
         """What the network learns in `fit` before it meets the latents; nothing by default."""
 
+    def _admit(self, subject: str, n_features: int) -> None:
+        """Give the network a further subject, whose provenance is known already."""
+        self.network_.add_subject(subject, n_features)
+
     def _drawn(self, kept: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Training rows of each subject as an epoch draws them; a row may stand there several times."""
         return kept
@@ -179,7 +183,7 @@ class NetworkEncoder(Encoder):
             for name, one in samples.items():
                 made.provenances_[name] = one.provenance
                 made.scales_[name] = made._learn_scales(Rows(one.responses, kept[name]), name)
-                made.network_.add_subject(name, one.responses.shape[1])
+                made._admit(name, one.responses.shape[1])
         made.provenance_ = _joint(made.provenances_.values())
         return made, samples, kept, held
 

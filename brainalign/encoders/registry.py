@@ -21,6 +21,7 @@ ENCODERS: dict[str, str] = {
     "MindEye2": "brainalign.encoders.mindeye",
     "ShallowConvNet": "brainalign.encoders.ephys.shallow",
     "TSConv": "brainalign.encoders.ephys.tsconv",
+    "UnifiedEncoder": "brainalign.encoders.unified",
     "WAVE": "brainalign.encoders.wave",
 }
 """Module of each encoder that ships with brainalign."""

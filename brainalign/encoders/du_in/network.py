@@ -230,6 +230,14 @@ class DuINNetwork(nn.Module):
             self.autoencoder.backbone.fusion.adapters.add_subject(subject, n_channels)
             self.autoencoder.add_subject(n_features)
 
+    def train(self, mode: bool = True) -> DuINNetwork:
+        """As of any module, but statistics of a frozen batch norm stay: they are the other subjects'."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
     def own(self, subject: str) -> nn.Module:
         """The map that names words by one subject's channels."""
         return self.backbone.fusion.adapters.of(subject)
