@@ -49,7 +49,10 @@ class MindEye(NetworkEncoder):
     temperature, mixed_share : float
         Of the contrast, see `brainalign.encoders.mindeye_network.MindEyeLoss`.
     loss_weights : mapping, optional
-        Of "contrast", "regression", "prior" and "low_level", over 0.1, 1, 1, 1.
+        Of "contrast", "regression", "prior", "low_level" and "features", over 0.1, 1, 1, 1, 0.1.
+    low_level_features : str, optional
+        Name of a target of features of a network that keeps the layout, such as a layer of ``timm:convnext_...``: maps
+        inside the low-level branch are contrasted with it, softly.
     projector, head_width, map_channels : int
         Width of the projector, of a head of the prior's attention, and of the maps of the low-level branch.
     validation : float
@@ -96,6 +99,7 @@ class MindEye(NetworkEncoder):
         temperature: float = 0.05,
         mixed_share: float = 1 / 3,
         loss_weights: Mapping[str, float] | None = None,
+        low_level_features: str | None = None,
         projector: int = 128,
         head_width: int = 64,
         map_channels: int = 32,
@@ -114,6 +118,7 @@ class MindEye(NetworkEncoder):
         self.temperature = temperature
         self.mixed_share = mixed_share
         self.loss_weights = loss_weights
+        self.low_level_features = low_level_features
         self.projector = projector
         self.head_width = head_width
         self.map_channels = map_channels
@@ -230,16 +235,32 @@ class MindEye(NetworkEncoder):
         if self.output == "sample" and not self.prior_depth:
             raise DataError("without a prior nothing can be drawn", fix="prior_depth=1, or output='mean'")
         made = Sizes(**sizes, mixer=self._mixer, dropout=self.dropout, prior_depth=self.prior_depth)
-        return MindEyeNetwork(n_voxels, self.target_shapes_, made)
+        return MindEyeNetwork(n_voxels, self.target_shapes_, made, self._contrast_shape())
+
+    def _contrast_shape(self) -> tuple[int, ...] | None:
+        """Shape of the features that the low-level branch is contrasted with."""
+        name = self.low_level_features
+        if name is None:
+            return None
+        if name not in self.target_shapes_:
+            raise unknown("target for low_level_features", name, self.target_shapes_)
+        if not any(len(shape) == 3 for other, shape in self.target_shapes_.items() if other != name):
+            raise DataError(
+                "there is no low-level branch to contrast with features",
+                expected="a target of shape (channels, height, width)",
+                found=self.target_shapes_,
+            )
+        return self.target_shapes_[name]
 
     def _loss(self) -> MindEyeLoss:
-        weights = {"contrast": 0.1, "regression": 1.0, "prior": 1.0, "low_level": 1.0}
+        weights = {"contrast": 0.1, "regression": 1.0, "prior": 1.0, "low_level": 1.0, "features": 0.1}
         for name in self.loss_weights or {}:
             if name not in weights:
                 raise unknown("loss", name, weights)
         if not (0 <= self.mixed_share <= 1 and self.temperature > 0):
             raise DataError("an option is out of range", expected="0 <= mixed_share <= 1, temperature > 0")
-        return MindEyeLoss(weights | dict(self.loss_weights or {}), self.mixed_share, self.temperature)
+        weights |= dict(self.loss_weights or {})
+        return MindEyeLoss(weights, self.mixed_share, self.temperature, self.low_level_features)
 
 
 def _means(X: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 from brainalign.learning import Batch, WholeBatchLoss
 from brainalign.learning.adapters import SubjectAdapters
 from brainalign.learning.blocks import MixerBlock, Projector, ResidualMLP, Upsampler
-from brainalign.learning.losses import bimixco, mix, mse, soft_clip
+from brainalign.learning.losses import bimixco, mix, mse, soft_clip, soft_contrastive
 from brainalign.learning.prior import DiffusionPrior
 
 __all__ = ["MindEyeLoss", "MindEyeNetwork", "Sizes"]
@@ -59,11 +59,24 @@ class TokenBranch(nn.Module):
 
 
 class MapBranch(nn.Module):
-    """Latent maps (channels, height, width): a low-level picture by convolutions."""
+    """Latent maps (channels, height, width): a low-level picture by convolutions.
 
-    def __init__(self, sizes: Sizes, shape: tuple[int, int, int]) -> None:
+    With a `contrast` shape, of the features of a network such as ConvNeXt, the coarse maps inside are projected to
+    those too, to be contrasted with them.
+    """
+
+    def __init__(self, sizes: Sizes, shape: tuple[int, int, int], contrast: tuple[int, ...] | None = None) -> None:
         super().__init__()
         self.upsampler = Upsampler(sizes.hidden, shape, n_channels=sizes.map_channels)
+        self.towards: nn.Module | None = None
+        if contrast is not None:
+            n_cells = math.prod(self.upsampler.coarse)
+            self.towards = nn.Linear(sizes.map_channels * n_cells, math.prod(contrast))
+
+    def features(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The projection of the coarse maps, (n, n_features)."""
+        assert self.towards is not None
+        return self.towards(self.upsampler.maps(hidden).flatten(1))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.upsampler(hidden)
@@ -79,9 +92,17 @@ class MindEyeNetwork(nn.Module):
         Of each latent space. Three dimensions make a `MapBranch`, all others a `TokenBranch`; the first of these has
         the prior.
     sizes : Sizes
+    contrast : tuple of int, optional
+        Shape of features that the maps inside a `MapBranch` are contrasted with.
     """
 
-    def __init__(self, n_voxels: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]], sizes: Sizes) -> None:
+    def __init__(
+        self,
+        n_voxels: Mapping[str, int],
+        shapes: Mapping[str, tuple[int, ...]],
+        sizes: Sizes,
+        contrast: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
         width = sizes.hidden
         self.adapters = SubjectAdapters(n_voxels, width)
@@ -97,7 +118,7 @@ class MindEyeNetwork(nn.Module):
         first = next((name for name, shape in shapes.items() if len(shape) != 3), None)
         self.branches = nn.ModuleList(
             [
-                MapBranch(sizes, shape) if len(shape) == 3 else TokenBranch(sizes, shape, prior=name == first)
+                MapBranch(sizes, shape, contrast) if len(shape) == 3 else TokenBranch(sizes, shape, prior=name == first)
                 for name, shape in shapes.items()
             ]
         )
@@ -132,11 +153,16 @@ class MindEyeLoss(WholeBatchLoss):
         Of the training that takes BiMixCo.
     temperature : float
         Of BiMixCo; that of SoftCLIP goes from two thirds to five fourths of it, along a cosine.
+    features : str, optional
+        Name of the targets that maps are contrasted with, softly, under the weight "features".
+    feature_temperature : float
     """
 
     weights: Mapping[str, float]
     mixed_share: float
     temperature: float
+    features: str | None = None
+    feature_temperature: float = 0.075
 
     def prepare(self, batch: Batch) -> Batch:
         made = Batch(batch)
@@ -160,6 +186,8 @@ class MindEyeLoss(WholeBatchLoss):
             predicted = branch(hidden)
             if isinstance(branch, MapBranch):
                 made[f"low_level/{name}"] = (predicted.flatten(1) - blend).abs().mean(dim=1)
+                if self.features is not None and model.training:
+                    made[f"features/{self.features}"] = branch.features(hidden)
                 continue
             assert isinstance(branch, TokenBranch)
             made[f"regression/{name}"] = mse(predicted.flatten(1), blend)
@@ -177,12 +205,18 @@ class MindEyeLoss(WholeBatchLoss):
             kind, _, name = key.partition("/")
             if kind == "project":
                 kind, value = "contrast", self._contrast(values, batch[f"target/{name}"], batch)
+            elif kind == "features":
+                value = soft_contrastive(values, self._of_input(name, batch), temperature=self.feature_temperature)
             elif kind == "prior" and "weight" in batch:
                 value = values.sum() / (batch["weight"] == 1).sum().clamp_min(1)
             else:
                 value = values.mean()
             terms[kind] = terms[kind] + value if kind in terms else value
         return {"loss": sum(self.weights[kind] * value for kind, value in terms.items()), **terms}  # type: ignore[dict-item]
+
+    def _of_input(self, name: str, batch: Batch) -> torch.Tensor:
+        """Targets of what went in, mixed where that was."""
+        return batch[f"blend/{name}"] if "partner" in batch else batch[f"target/{name}"]
 
     def _contrast(self, projected: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         if "partner" in batch:

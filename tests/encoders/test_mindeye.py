@@ -16,6 +16,7 @@ from brainalign.encoders import MindEye, MindEye2, load_encoder
 from brainalign.encoders.mindeye_network import MindEyeLoss
 from brainalign.errors import DataError
 from brainalign.latents import Latents
+from brainalign.learning import Batch
 from brainalign.trials import Trials
 from tests.learning.test_resume import die_after, killed_by
 
@@ -74,6 +75,54 @@ def test_nothing_in_a_shuffled_brain():
     encoder = MindEye(**QUICK, training={"n_epochs": 10}).fit(train, shown)
     assert matched(encoder, test, shown) < 0.12
     assert abs(encoder.score(test, shown)) < 0.12
+
+
+def test_maps_of_the_low_level_branch_learn_the_features_they_are_contrasted_with():
+    """Without the term their projection is untrained; with it, it tells held-out pictures apart by their features."""
+    shown = latents()
+    rng = np.random.default_rng(4)
+    maps = Latents((shown.values @ rng.standard_normal((12, 32))).reshape(-1, 2, 4, 4), shown.ids, space="maps")
+    features = Latents((shown.values @ rng.standard_normal((12, 10))).reshape(-1, 5, 2), shown.ids, space="features")
+    targets = {"maps": maps, "features": features}
+    trials = person("1", 60, shown, noise=0.5)
+    train, test = (trials.select(one) for one in (np.arange(200) < 150, np.arange(200) >= 150))
+    found = {}
+    for weight in (0.0, 1.0):
+        encoder = MindEye(
+            **QUICK, low_level_features="features", loss_weights={"features": weight},
+            training={"n_epochs": 15, "batch_size": 16},
+        ).fit(train, targets)  # fmt: skip
+        branch = encoder.network_.branches[0]
+        with torch.no_grad():
+            x = torch.from_numpy(encoder._features(test.matrix(), "1"))
+            made = branch.features(encoder.network_(x, torch.zeros(50, dtype=torch.int64))).numpy()
+        true = features.flat()[150:] - features.flat()[:150].mean(0)
+        found[weight] = ba.scoring.two_way_identification(made, true).value
+        assert set(encoder.predict(test)) == {"maps", "features"}
+    assert found[1.0] > 0.85 and found[0.0] < 0.75, found
+    with pytest.raises(DataError, match="target for low_level_features"):
+        MindEye(**QUICK, low_level_features="convnext").fit(train, targets)
+    with pytest.raises(DataError, match="no low-level branch"):
+        MindEye(**QUICK, low_level_features="features").fit(train, {"features": features})
+
+
+def test_the_soft_contrast_of_a_batch_is_that_of_its_formula():
+    rng = np.random.default_rng(0)
+    made, true = rng.standard_normal((2, 6, 4))
+    loss = MindEyeLoss({"features": 2.0}, 0.0, 0.05, "f")
+    batch = Batch({"target/f": torch.from_numpy(true)})
+    batch.progress = 1.0
+    unit = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (made, true)]
+    logits, among = unit[0] @ unit[1].T / 0.075, unit[1] @ unit[1].T / 0.075
+
+    def cross(a, b):
+        aim = np.exp(a) / np.exp(a).sum(1, keepdims=True)
+        return -(aim * (b - np.log(np.exp(b).sum(1, keepdims=True)))).sum(1).mean()
+
+    expected = (cross(among, logits) + cross(among.T, logits.T)) / 2
+    terms = loss.compare({"features/f": torch.from_numpy(made)}, batch)
+    assert terms["features"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(2 * expected, rel=1e-5)
 
 
 def test_a_planted_map_is_found_in_closed_form(two):

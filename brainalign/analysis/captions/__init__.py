@@ -9,6 +9,7 @@ from typing import Any
 
 from brainalign.analysis.captions.bank import nearest
 from brainalign.analysis.captions.manifold import project_to_manifold
+from brainalign.analysis.captions.pictures import caption_pictures
 from brainalign.analysis.captions.regions import (
     category_names,
     category_scores,
@@ -31,6 +32,7 @@ __all__ = [
     "TextBank",
     "caption",
     "caption_clusters",
+    "caption_pictures",
     "category_names",
     "category_scores",
     "content_words",
