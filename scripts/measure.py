@@ -63,6 +63,17 @@ SHOWN = {
         "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
+    "eegmmidb_pseudo_online": {
+        "fists_feet/ts_lr": "EEG, 1 person: fists or feet imagined, leaving one run out",
+        "left_right/ts_lr": "the same, left or right fist",
+        "online/ts_lr/nmcc": "fists, feet or idle along the runs (normalised MCC), blocks of time",
+        "online/ts_lr/nmcc, shuffled (leaks)": "control: the published shuffled folds, which leak",
+    },
+    "ssvep_exo": {
+        "within_session/cca_lda": "EEG, 6 people: which flicker or rest, within a session",
+        "cross_session/cca_lda": "the same, trained on the other session",
+        "cross_subject/cca_lda": "the same, trained on other people",
+    },
 }
 
 
