@@ -1,6 +1,13 @@
 """Decoding: what class a trial belongs to, when that can be read out, and classes never trained on."""
 
 from brainalign.analysis.decoding.classify import ESTIMATORS, DecodingResult, decode
+from brainalign.analysis.decoding.contributions import (
+    as_evoked,
+    decode_latents_over_time,
+    haufe_patterns,
+    occlusion,
+)
+from brainalign.analysis.decoding.gallery import concept_centres, score_subjects, zero_shot_pictures
 from brainalign.analysis.decoding.imagery import ImageryResult, decode_imagery
 from brainalign.analysis.decoding.over_time import TimeDecodingResult, decode_over_time
 from brainalign.analysis.decoding.zero_shot import zero_shot_decode
@@ -10,8 +17,15 @@ __all__ = [
     "DecodingResult",
     "ImageryResult",
     "TimeDecodingResult",
+    "as_evoked",
+    "concept_centres",
     "decode",
     "decode_imagery",
+    "decode_latents_over_time",
     "decode_over_time",
+    "haufe_patterns",
+    "occlusion",
+    "score_subjects",
     "zero_shot_decode",
+    "zero_shot_pictures",
 ]
