@@ -40,7 +40,7 @@ def block_bytes(x: Any, on_cpu: int) -> int:
     if not is_tensor(x) or x.device.type != "cuda":
         return on_cpu
     free, _ = namespace(x).cuda.mem_get_info(x.device)
-    return max(on_cpu, min(2**30, free // 4))
+    return max(on_cpu, min(2**28, free // 4))
 
 
 def cast(x: Any, dtype: str) -> Any:

@@ -217,8 +217,9 @@ def _centred_rows(X: Any, mean: Any, root: Any) -> Iterator[Any]:
 def _row_gram(X: Any, mean: Any, root: Any) -> Any:
     """XX' of the centred and weighted X in float64, by blocks of columns: few, as each adds to all of the result."""
     gram: Any = None
-    for columns in row_blocks(X.shape[1], len(X) * 8):
-        block = cast(X[:, columns], "float64") - mean[columns]
+    budget = min(BLOCK_BYTES, max(BLOCK_BYTES // 8, 8 * len(X) ** 2))  # no more than the result, where that is large
+    for columns in row_blocks(X.shape[1], len(X) * 8, budget=budget):
+        block = X[:, columns] - mean[columns]  # in float64, as the mean is
         block *= root[:, None]
         if gram is None:
             gram = block @ block.T

@@ -10,7 +10,7 @@ import numpy as np
 
 from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
-from brainalign.voxelwise.backend import block_bytes, cast, is_tensor, namespace, to_like, to_numpy
+from brainalign.voxelwise.backend import cast, is_tensor, namespace, to_like, to_numpy
 
 if TYPE_CHECKING:
     from brainalign.voxelwise.plan import RidgePlan
@@ -107,13 +107,17 @@ class Targets:
 
     def _on_device(self, columns: slice) -> Any:
         """A block made where the design is."""
-        some = self.Y[:, columns]
+        some, xp = self.Y[:, columns], namespace(self.like)
         some = to_like(some if is_tensor(some) else np.ascontiguousarray(some), self.like)
-        about = cast(some, "float64") - to_like(self.mean[columns], self.like)
-        if self.root_weights is not None:
-            about *= to_like(self.root_weights, self.like)[:, None]
-        about[:, self._empty(columns)] = 0.0
-        return cast(about, self.dtype)
+        mean = to_like(self.mean[columns], self.like)
+        block = xp.empty(some.shape, dtype=getattr(xp, self.dtype), device=self.like.device)
+        for rows in row_blocks(len(block), 8 * block.shape[1], budget=2**24):
+            about = some[rows] - mean  # in float64, as the mean is
+            if self.root_weights is not None:
+                about *= to_like(self.root_weights[rows], self.like)[:, None]
+            block[rows] = about
+        block[:, self._empty(columns)] = 0.0
+        return block
 
 
 def _mean_and_constant(Y: Any, root: np.ndarray | None = None, *, like: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +153,7 @@ def _mean_and_constant_on_device(Y: Any, root: np.ndarray | None, like: Any) -> 
     mean, low, high = (np.empty(n_targets) for _ in range(3))
     power = xp.ones(len(Y), dtype=xp.float64, device=like.device) if root is None else to_like(root**2, like)
     counted = np.flatnonzero(to_numpy(power) > 0)
-    for columns in row_blocks(n_targets, 16 * len(Y), budget=block_bytes(like, 2**24)):
+    for columns in row_blocks(n_targets, 16 * len(Y), budget=2**26):
         some = Y[:, columns]
         some = cast(to_like(some if is_tensor(some) else np.ascontiguousarray(some), like), "float64")
         mean[columns] = to_numpy(power @ some / power.sum())
