@@ -33,6 +33,7 @@ _LOADERS = {
     "nsd": "datasets.nsd:load_nsd",
     "podcast_ecog": "datasets.podcast_ecog:load_podcast_ecog",
     "simulated": "simulated:load_simulated",
+    "single_word_production": "datasets.single_word_production:load_single_word_production",
     "spikes_reaching": "datasets.spikes_reaching:load_spikes_reaching",
     "ssvep_exo": "datasets.bci_runs:load_ssvep_exo",
     "things_eeg2": "datasets.things_eeg2:load_things_eeg2",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, SpecError
-from brainalign.loaders.trees import bci, ephys, fmri, spikes
+from brainalign.loaders.trees import bci, ephys, fmri, spikes, words
 from brainalign.loaders.trees.planting import Planting
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import FactValue, Name
@@ -31,6 +31,7 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "moabb": ephys.plant_bci_iv_2a,
     "podcast_ecog": ephys.plant_podcast_ecog,
     "du_in": ephys.plant_du_in,
+    "single_word_production": words.plant_single_word_production,
     "eegmmidb": bci.plant_eegmmidb,
     "ephys": ephys.plant_meg_sample,
     "ephys_bids": ephys.plant_ieeg_bids,
