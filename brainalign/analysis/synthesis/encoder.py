@@ -75,9 +75,9 @@ class PictureEncoder:
         """Responses (n, n_units) to embeddings (n, n_features)."""
         return embeddings.float() @ self.weights.to(embeddings.device).T + self.intercept.to(embeddings.device)
 
-    def predict(self, pictures: Stimuli) -> np.ndarray:
-        """Responses (n, n_units) to pictures, through the network's own transform."""
-        latents = extract(pictures, self.network, cache=False)
+    def predict(self, pictures: Stimuli, *, cache: Any = False) -> np.ndarray:
+        """Responses (n, n_units) to pictures, through the network's own transform; `cache` as `extract` takes it."""
+        latents = extract(pictures, self.network, cache=cache)
         return self.respond(torch.tensor(latents.flat())).numpy()
 
 

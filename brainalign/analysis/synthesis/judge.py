@@ -96,8 +96,10 @@ def judge_synthesis(
     check_disjoint(judge.stimulus_ids or (), natural.ids)
     guides = guide if isinstance(guide, Sequence) else [guide]
     _, function = as_target(target, judge.units)
+    # The natural pictures are the same for every region and sampler: their embeddings are kept.
     values, others = (
-        function(torch.from_numpy(judge.predict(some))).numpy().astype(np.float64) for some in (pictures, natural)
+        function(torch.from_numpy(judge.predict(some, cache=cache))).numpy().astype(np.float64)
+        for some, cache in ((pictures, False), (natural, None))
     )
     shares = (np.searchsorted(np.sort(others), values) / len(others)).astype(np.float64)
     scaled = (values - others.mean()) / max(others.std(), 1e-12)

@@ -101,7 +101,7 @@ def _read(pictures: Stimuli, analysis: Synthesis, context: Context) -> np.ndarra
 
 def _best_natural(guide: PictureEncoder, natural: Stimuli, region: str, n: int) -> Stimuli:
     rows = (guide.units["roi"] == region).to_numpy()
-    order = np.argsort(-guide.predict(natural)[:, rows].mean(1), kind="stable")[:n]
+    order = np.argsort(-guide.predict(natural, cache=None)[:, rows].mean(1), kind="stable")[:n]
     return natural.select([natural.ids[row] for row in order])
 
 
