@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -237,6 +238,23 @@ def test_torch_and_matrices_inverted_as_a_stack_give_what_numpy_gives(centred, d
         assert same.all() or (dtype == "float32" and same.mean() > 0.8)
         chosen = expected.weights, expected.alphas
         np.testing.assert_allclose(theirs.refit(Y, *chosen), ours.refit(Y, *chosen), atol=10 * tolerance)
+
+
+def test_a_search_holds_the_predictors_of_few_penalties_and_half_of_each_gram():
+    n_samples, alphas = 400, np.logspace(0, 6, 10)
+    X, Y = (one.astype(np.float32) for one in problem(n_samples, (300, 300, 300), 50, offset=0.0))
+    folds, whole = list(KFold(5).split(X)), 8 * n_samples**2
+    planned(KernelForm, X, slices((300, 300, 300)), folds, alphas=alphas).search(Y, np.full((1, 3), 1 / 3))
+    tracemalloc.start()
+    plan = planned(KernelForm, X, slices((300, 300, 300)), folds, alphas=alphas, fit_intercept=False)
+    held = tracemalloc.get_traced_memory()[0]
+    assert held < 3 * 0.6 * whole  # and no copy of the design
+    tracemalloc.reset_peak()
+    plan.search(Y, draw_weights(3, 4))
+    peak = tracemalloc.get_traced_memory()[1] - held
+    tracemalloc.stop()
+    # The weighted Gram matrix, an inverse being made, and 0.4 of a Gram matrix for each of up to four penalties.
+    assert peak < (1 + 1.5 + 4 * 0.4) * whole
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
