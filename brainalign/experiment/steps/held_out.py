@@ -18,7 +18,7 @@ from brainalign.experiment.schema import Reconstruct
 from brainalign.experiment.system import System
 from brainalign.latents.base import Latents
 from brainalign.latents.extraction import extract
-from brainalign.parallel import progress
+from brainalign.parallel import parallel_map
 from brainalign.reconstruction.brain import response_correlation
 from brainalign.reconstruction.controls import control_pictures
 from brainalign.reconstruction.pairs import CONTROLS
@@ -75,43 +75,64 @@ def held_out(
     seed: int,
     name: str,
     others: Mapping[str, Trials] | None = None,
+    n_jobs: int = 1,
 ) -> HeldOut:
     """Fit the system on every training side and make the pictures of the other; `choices` are settled inside it.
 
-    `others` are the subjects that a pretrained system is fitted on first, without the pictures held out.
+    `others` are the subjects that a pretrained system is fitted on first, without the pictures held out. Folds go to
+    `n_jobs` workers.
     """
-    latents: Any = next(iter(targets.values())) if len(targets) == 1 else targets
+    fold = _Fold(system, targets, others, None if system.generator in SIMPLE else _ByRole(system), seed)
+    made = parallel_map(fold, divisions.pairs, n_jobs=n_jobs, description=name)
     pictures: dict[str, dict[str, np.ndarray]] = {}
-    parts: dict[str, list[Latents]] = {label: [] for label in targets}
-    fold_of: dict[str, int] = {}
-    chosen: list[dict[str, Any]] = []
-    loaded = None if system.generator in SIMPLE else _ByRole(system)
-    for number, (train, test) in enumerate(progress(divisions.pairs, description=name)):
+    for drawn, _, _ in made:
+        for row, some in drawn.items():
+            pictures.setdefault(row, {}).update(some)
+    fold_of = {one: number for number, (drawn, _, _) in enumerate(made) for one in drawn[OWN]}
+    joined = {
+        label: Latents(np.concatenate([found[label].values for _, found, _ in made]), list(fold_of), space=one.space)
+        for label, one in made[0][1].items()
+    }
+    chosen = [{"fold": number, **one} for number, (_, _, one) in enumerate(made) if one]
+    return HeldOut({row: Stimuli(held, images=held) for row, held in pictures.items()}, joined, fold_of, chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """One system on one training side and its test side: pictures by row and id, predicted latents, what was chosen."""
+
+    system: System
+    targets: dict[str, Latents]
+    others: Mapping[str, Trials] | None
+    loaded: Any
+    seed: int
+
+    def __call__(
+        self, sides: tuple[Trials, Trials]
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Latents], dict[str, Any]]:
+        (train, test), system, seed = sides, self.system, self.seed
+        latents: Any = next(iter(self.targets.values())) if len(self.targets) == 1 else self.targets
+        chosen: dict[str, Any] = {}
         encoder: Any = encoder_class(system.encoder)(**system.params)
         if system.pretrain:
-            encoder = Transferred(encoder.fit(_without(others or {}, test), latents), system.transfer)
+            encoder = Transferred(encoder.fit(_without(self.others or {}, test), latents), system.transfer)
         if system.choices:
             best, found = choose_params(
                 encoder, system.choices, train, latents, n_splits=system.inner_splits, seed=seed
             )
-            encoder = with_params(encoder, best)
-            chosen.append({"fold": number, "chosen": best, "inner two-way": found})
+            encoder, chosen = with_params(encoder, best), {"chosen": best, "inner two-way": found}
         encoder.fit(train, latents)
-        generator = loaded or simple_generator(system.generator, latents, train, **system.options)
+        generator = self.loaded or simple_generator(system.generator, latents, train, **system.options)
         predicted = encoder.predict(test)
         made = {OWN: generator.generate(predicted, seed=seed)}
         if system.controls:
             made |= control_pictures(encoder, generator, train, test, latents, seed=seed, shuffles=system.shuffles)
-        for row, some in made.items():
-            pictures.setdefault(row, {}).update({one: some.array(one) for one in some.ids})
-        for label, one in predicted.items() if isinstance(predicted, Mapping) else [(next(iter(targets)), predicted)]:
-            parts[label].append(one)
-        fold_of |= dict.fromkeys(made[OWN].ids, number)
-    joined = {
-        label: Latents(np.concatenate([one.values for one in some]), list(fold_of), space=some[0].space)
-        for label, some in parts.items()
-    }
-    return HeldOut({row: Stimuli(held, images=held) for row, held in pictures.items()}, joined, fold_of, chosen)
+        drawn = {row: {one: some.array(one) for one in some.ids} for row, some in made.items()}
+        return (
+            drawn,
+            dict(predicted) if isinstance(predicted, Mapping) else {next(iter(self.targets)): predicted},
+            chosen,
+        )
 
 
 def _without(others: Mapping[str, Trials], test: Trials) -> dict[str, Trials]:
