@@ -23,10 +23,11 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 from sklearn.preprocessing import LabelEncoder
 
+from brainalign.arrays import check_finite
 from brainalign.bci.energy import measured_energy
 from brainalign.bci.moabb_online import BlockedWindows, PseudoOnlineEvaluation, window_groups
 from brainalign.bci.pseudo_online import SHUFFLED_LEAKS
-from brainalign.bci.results import ResultStore, data_hash, described, versions
+from brainalign.bci.results import ResultStore, data_hash, described, result_key, versions
 from brainalign.errors import DataError, unknown
 from brainalign.parallel import parallel_map, progress
 
@@ -165,6 +166,7 @@ def evaluate_pipelines(
     for dataset in datasets:
         for unit in progress(_units(dataset, chosen), description=dataset.code):
             X, y, metadata = paradigm.get_data(dataset, subjects=unit)
+            check_finite(X, name=f"{dataset.code}, subject {unit[0] if len(unit) == 1 else 'any'}")
             y, metadata = np.asarray(y), metadata.reset_index(drop=True)
             identity = {**common, "dataset": dataset.code, "data": data_hash(X, y, metadata)}
             loaded = _Loaded(X, y, metadata, paradigm.scoring)
@@ -339,23 +341,23 @@ def moabb_evaluation(protocol: Protocol, paradigm: Any, datasets: list[Any], **o
     paradigm : MOABB paradigm
     datasets : list of MOABB datasets
     **options
-        Of MOABB's evaluations, such as ``hdf5_path``. Within a session the suffix of the results file says the
-        folds, which MOABB's key leaves out.
+        Of MOABB's evaluations, such as ``hdf5_path``. The suffix of the results file gets a hash of folds, seed,
+        scorer and versions, which MOABB's own key leaves out; the data are not in it.
     """
     options = {"random_state": protocol.seed, **options}
     if protocol.name.startswith("pseudo_online"):
         name = "blocked" if protocol.name == "pseudo_online" else "shuffled"
-        cut: dict[str, Any] = {
-            "n_splits": protocol.n_splits or 5,
-            "gap": protocol.gap,
-            "min_purity": protocol.min_purity,
-        }
-        return PseudoOnlineEvaluation(paradigm, datasets, protocol=name, **cut, **options)
+        cut: dict[str, Any] = {"n_splits": protocol.n_splits or 5, "gap": protocol.gap}
+        return PseudoOnlineEvaluation(
+            paradigm, datasets, protocol=name, min_purity=protocol.min_purity, **cut, **options
+        )
+    asked = {"protocol": asdict(protocol), "scorer": described(paradigm.scoring), "versions": versions()}
+    options["suffix"] = "_".join(filter(None, [options.get("suffix", ""), result_key(asked)[:12]]))
     if protocol.name == "cross_session":
         return CrossSessionEvaluation(paradigm, datasets, **options)
     if protocol.name == "cross_subject":
+        options["random_state"] = None  # leaving people out draws nothing, and MOABB refuses a seed there
         return CrossSubjectEvaluation(paradigm, datasets, n_splits=protocol.n_splits, **options)
-    options["suffix"] = f"{options.get('suffix', '')}_{protocol.name}_{protocol.n_splits or 5}_{protocol.seed}"
     if protocol.name == "cross_run":
         left_out: dict[str, Any] = {"cv_class": LeaveOneGroupOut, "cv_kwargs": {"shuffle": False}, "groups": "run"}
         return WithinSessionEvaluation(paradigm, datasets, **left_out, **options)

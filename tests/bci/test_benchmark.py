@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from brainalign.bci import build_pipeline
 from brainalign.bci import energy as energy_module
-from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_results
+from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_evaluation, moabb_results
 from brainalign.bci.moabb_datasets import as_moabb_dataset
 from brainalign.bci.results import ResultStore, data_hash, described, result_key
 from brainalign.errors import DataError
@@ -234,6 +234,26 @@ def test_energy_is_measured_where_codecarbon_is_installed(monkeypatch: pytest.Mo
     energy_module._tracker.cache_clear()
 
 
+@pytest.mark.parametrize("name", ["within_session", "cross_run", "cross_session", "cross_subject"])
+def test_moabbs_evaluation_of_a_protocol_has_its_folds(name: str, tmp_path: Path) -> None:
+    dataset = FakeDataset(CLASSES, n_subjects=2, n_sessions=2, n_runs=2, seed=0)
+    protocol = Protocol(name, n_splits=2 if name == "cross_subject" else None, seed=3)
+    ours = moabb_results(evaluate_pipelines([dataset], quick(), LeftRightImagery(), protocol=protocol))
+    theirs = moabb_evaluation(protocol, LeftRightImagery(), [dataset], hdf5_path=str(tmp_path)).process(quick())
+    both = ours.merge(theirs, on=["dataset", "subject", "session", "pipeline"], suffixes=("", "_moabb"))
+    assert len(both) == 4 and (both["score"].astype("f4") == both["score_moabb"].astype("f4")).all()
+
+
+def test_p300_by_a_baseline_of_the_set() -> None:
+    from moabb.paradigms import P300
+
+    speller = FakeDataset(["Target", "NonTarget"], paradigm="p300", n_subjects=1, n_sessions=1, n_runs=1, seed=0)
+    table = evaluate_pipelines(
+        [speller], {"xdawn": build_pipeline("xdawn_ts_lr")}, P300(), protocol=Protocol(n_splits=2)
+    )
+    assert len(table) == 2 and table["score"].between(0, 1).all() and (table["chance"] == 0.5).all()
+
+
 def planted(labels: list[str], *, flat: bool = False, session: list[int] | None = None) -> Trials:
     data = np.random.default_rng(0).standard_normal((len(labels), 2, 257)) * 1e-5
     if flat:
@@ -273,6 +293,26 @@ def test_more_that_is_refused() -> None:
         evaluate_pipelines(
             [as_moabb_dataset(three, code="Three1")], quick(), MotorImagery(n_classes=3), protocol="cross_session"
         )
+
+
+@pytest.mark.parametrize("spoil", ["flat", "nan"])
+def test_flat_and_missing_channels_are_refused(spoil: str) -> None:
+    trials = planted(CLASSES * 10, flat=spoil == "flat")
+    if spoil == "nan":
+        trials.responses[3, 0, 5] = np.nan
+    dataset = as_moabb_dataset(trials, code="Spoilt1")
+    with pytest.raises(DataError, match="do not vary" if spoil == "flat" else "NaN|finite"):
+        evaluate_pipelines([dataset], {"mdm": build_pipeline("mdm")}, LeftRightImagery())
+
+
+def test_an_average_reference_is_no_obstacle() -> None:
+    trials = planted(CLASSES * 10)
+    trials.responses[::2, 0] *= 3
+    trials.responses[:] -= trials.responses.mean(axis=1, keepdims=True)
+    dataset = as_moabb_dataset(trials, code="Referenced1")
+    pipelines = {name: build_pipeline(name) for name in ("mdm", "ts_lr", "acm_mdm")}
+    table = evaluate_pipelines([dataset], pipelines, LeftRightImagery(), protocol=Protocol(n_splits=2))
+    assert np.isfinite(table["score"]).all() and table["score"].mean() > 0.9
 
 
 def test_a_score_that_is_no_number_is_refused() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_evaluation, moabb_results
+from brainalign.bci.results import result_key
 from brainalign.experiment.context import Context, placed
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.leaderboard import (
@@ -75,7 +76,7 @@ def _beside(table: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
 
 def _scores(analysis: Bci, table: pd.DataFrame) -> dict[str, Score]:
     made = {}
-    split = "-".join(sorted(table["fold_hash"].unique())[:1])
+    split = result_key({"folds": sorted(table["fold_hash"].unique())})[:16]
     for row in summarise(table).itertuples():
         why = {"ceiling": "not defined for class decisions"}
         if not np.isfinite(row.low):
@@ -101,4 +102,5 @@ def show(report: Report, analysis: Bci, result: StepResult, context: Context) ->
     """Points, table, ranks and comparisons; then MOABB's scores beside ours."""
     show_results(report, pd.DataFrame(result.facts["table"]))
     if result.facts["moabb"]:
-        report.add_table(pd.DataFrame(result.facts["moabb"]), "The same folds through MOABB's own evaluation.")
+        beside = pd.DataFrame(result.facts["moabb"]).set_index("pipeline")
+        report.add_table(beside, "The same folds through MOABB's own evaluation.")
