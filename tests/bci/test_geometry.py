@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.optimize import minimize
 
-from brainalign.bci import riemannian_mean, tangent_vectors
+from brainalign.bci import distances_to, geometry, riemannian_mean, tangent_vectors
 from brainalign.errors import DataError
 
 
@@ -70,6 +70,39 @@ def test_invariances():
     assert np.abs(tangent_vectors(C, mean).mean(axis=0)).max() < 1e-6
     lengths = np.linalg.norm(tangent_vectors(C, mean), axis=1)
     np.testing.assert_allclose(lengths, [distance(mean, one) for one in C])
+    np.testing.assert_allclose(distances_to(C, mean), lengths)
+    np.testing.assert_allclose(distances_to(W @ C @ W.T, W @ mean @ W.T), lengths)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_dispersed_matrices_have_a_mean(spread):
+    """Newton steps are halved where they lead too far: eigenvalues over up to eight decades."""
+    rng = np.random.default_rng(0)
+    V = np.linalg.qr(rng.standard_normal((40, 6, 6)))[0]
+    C = (V * np.exp(spread * rng.standard_normal((40, 1, 6)))) @ V.swapaxes(1, 2)
+    mean = riemannian_mean(C, start=np.diag([1e-3, 1, 1, 1, 1, 1e3]))
+    vectors = tangent_vectors(C, mean)
+    assert np.linalg.norm(vectors.mean(axis=0)) < 1e-6 * np.sqrt(np.square(vectors).sum(axis=1).mean())
+
+
+def test_large_batches_give_the_same(monkeypatch):
+    C = matrices(20, 7)
+    small = riemannian_mean(C), tangent_vectors(C, C[0])
+    monkeypatch.setattr("brainalign.bci.geometry._LARGE", 0)
+    np.testing.assert_allclose(riemannian_mean(C), small[0], rtol=1e-9)
+    np.testing.assert_allclose(tangent_vectors(C, C[0]), small[1], atol=1e-11)
+
+
+def test_few_decompositions_are_needed(monkeypatch):
+    """The mean is what a fit costs: three looks at the matrices, where steps along the gradient took fourteen."""
+    seen = []
+    real = geometry._decomposed
+    monkeypatch.setattr(geometry, "_decomposed", lambda *given: seen.append(1) or real(*given))
+    C = matrices(60, 20)
+    riemannian_mean(C, tolerance=1e-3)
+    cold = len(seen)
+    riemannian_mean(C, start=riemannian_mean(C[:50], tolerance=1e-3), tolerance=1e-3)
+    assert cold <= 3 and len(seen) - 2 * cold <= 2
 
 
 def test_a_start_nearby_gives_the_same_and_a_loose_tolerance_nearly_the_same():

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from brainalign.bci import AugmentedCovariance, AugmentedSVC
+from brainalign.bci import (
+    AugmentedCovariance,
+    AugmentedSVC,
+    augmented_covariances,
+    nested_search,
+    riemannian_mean,
+)
+from brainalign.bci.augmented import common_subspace
+from brainalign.bci.search import _carried
 from brainalign.errors import DataError
 
 
@@ -57,6 +66,29 @@ def test_the_planted_delay_is_chosen_and_noise_is_not_learnt(trials):
     assert reached >= 2 and (model.predict(X[40:]) == y[40:]).mean() > 0.8
     shuffled = np.random.default_rng(1).permutation(y)
     assert (AugmentedSVC(**GRID).fit(X[:40], shuffled[:40]).predict(X[40:]) == shuffled[40:]).mean() < 0.8
+
+
+def test_nested_search_is_a_fit_on_each_outer_fold(trials):
+    X, y = trials
+    model = AugmentedSVC(**GRID)
+    models = nested_search(model, X, y, cv=3)
+    assert sorted(np.concatenate([one.test_rows_ for one in models]).tolist()) == list(range(60))
+    for one in models:
+        kept = np.setdiff1d(np.arange(60), one.test_rows_)
+        alone = clone(model).fit(X[kept], y[kept])
+        assert one.best_params_ == alone.best_params_ and one.cv_results_.equals(alone.cv_results_)
+        np.testing.assert_allclose(one.decision_function(X), alone.decision_function(X), atol=1e-9)
+
+
+def test_subspaces_of_folds_may_differ_in_size(trials):
+    """A mean is carried over to a subspace with a direction more, and leads to the same as a start anew."""
+    X, _ = trials
+    C = augmented_covariances(X, 3, 1)
+    old, new = (common_subspace(C[rows], retain) for rows, retain in ((slice(0, 40), 0.9), (slice(20, 60), 0.97)))
+    assert old.shape[1] < new.shape[1]
+    here = new.T @ C[20:] @ new
+    start = _carried(old, riemannian_mean(old.T @ C[:40] @ old), new, here.mean(axis=0))
+    np.testing.assert_allclose(riemannian_mean(here, start=start), riemannian_mean(here), rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.slow
