@@ -78,7 +78,25 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         return tangent_vectors(X, self.mean_)
 
 
-class MDM(ClassifierMixin, BaseEstimator):
+class _ByDistance(ClassifierMixin, BaseEstimator):
+    """Decides for the nearest class; a subclass says how far each is (`transform`)."""
+
+    classes_: NDArray
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Class of each matrix."""
+        return self.classes_[self.transform(X).argmin(axis=1)]
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Softmax of the negative squared distances, (n_trials, n_classes)."""
+        return softmax(-np.square(self.transform(X)), axis=1)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Distance to each class, (n_trials, n_classes)."""
+        raise NotImplementedError
+
+
+class MDM(_ByDistance):
     """Minimum distance to mean: the class whose Riemannian mean is nearest.
 
     Parameters
@@ -127,16 +145,8 @@ class MDM(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "means_")
         return np.stack([distances_to(X, mean) for mean in self.means_], axis=1)
 
-    def predict(self, X: ArrayLike) -> NDArray:
-        """Class of each matrix."""
-        return self.classes_[self.transform(X).argmin(axis=1)]
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Softmax of the negative squared distances, (n_trials, n_classes)."""
-        return softmax(-np.square(self.transform(X)), axis=1)
-
-
-class FgMDM(ClassifierMixin, BaseEstimator):
+class FgMDM(_ByDistance):
     """Fisher geodesic minimum distance to mean: `MDM` after what does not discriminate is projected out.
 
     In the tangent space at the mean of all training matrices, a linear discriminant with shrunk covariance spans the
@@ -183,14 +193,6 @@ class FgMDM(ClassifierMixin, BaseEstimator):
         """Distance to each class mean after the projection, (n_trials, n_classes)."""
         check_is_fitted(self, "mdm_")
         return self.mdm_.transform(self._filtered(tangent_vectors(X, self.mean_)))
-
-    def predict(self, X: ArrayLike) -> NDArray:
-        """Class of each matrix."""
-        return self.classes_[self.transform(X).argmin(axis=1)]
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Softmax of the negative squared distances, (n_trials, n_classes)."""
-        return softmax(-np.square(self.transform(X)), axis=1)
 
     def _filtered(self, vectors: NDArray) -> NDArray[np.float64]:
         return from_tangent(vectors @ self.projection_.T @ self.projection_, self.mean_)
