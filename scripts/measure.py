@@ -74,6 +74,16 @@ SHOWN = {
         "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
+    "muse_n170": {
+        "runs/1/auc": "EEG, four dry electrodes: face or house (AUC), subject 1, in runs left out",
+        "runs/2/auc": "the same, subject 2",
+        "runs/3/auc": "the same, subject 3",
+        "stretches/11/auc": "the same, subject 11, in stretches of its one run",
+    },
+    "eegmmidb_time": {
+        "fists_or_feet/auc": "EEG: imagined fists or feet (AUC), ShallowConvNet, in runs left out",
+        "over_time/auc": "the same in windows of a second, mean after the cue",
+    },
     "eegmmidb_pseudo_online": {
         "fists_feet/ts_lr": "EEG, 1 person: fists or feet imagined, leaving one run out",
         "left_right/ts_lr": "the same, left or right fist",

@@ -52,7 +52,7 @@ def outputs(network: Any, n_steps: int, started: float) -> Arrays:
     return {"weights": weights.numpy(), "steps_per_s": np.array(n_steps / (time.perf_counter() - started))}
 
 
-def by_trainer(name: str, **changes: Any) -> Side:
+def by_trainer(name: str, build: Callable[[str, Arrays], Any] = parts, **changes: Any) -> Side:
     def prepare() -> Callable[[Arrays], Arrays]:
         from brainalign.learning import TrainOptions, train
         from brainalign.learning.setup import make_accelerator
@@ -60,7 +60,7 @@ def by_trainer(name: str, **changes: Any) -> Side:
         make_accelerator(TrainOptions())  # imports accelerate
 
         def run(data: Arrays) -> Arrays:
-            network, loss, samples = parts(name, data)
+            network, loss, samples = build(name, data)
             options = TrainOptions(n_epochs=2, batch_size=BATCH, schedule="constant", warmup=0.0, **changes)
             started = time.perf_counter()
             made = train(network, loss, samples, options)
@@ -71,13 +71,13 @@ def by_trainer(name: str, **changes: Any) -> Side:
     return Side("train " + " ".join(changes.values()), prepare)
 
 
-def by_loop(name: str, device: str = "cpu") -> Side:
+def by_loop(name: str, device: str = "cpu", build: Callable[[str, Arrays], Any] = parts) -> Side:
     def prepare() -> Callable[[Arrays], Arrays]:
         from brainalign.learning import Batch, TrainOptions, seeded
         from brainalign.learning.setup import make_optimiser
 
         def run(data: Arrays) -> Arrays:
-            network, loss, samples = parts(name, data)
+            network, loss, samples = build(name, data)
             tensors = {key: torch.from_numpy(values.copy()).to(device) for key, values in samples.items()}
             optimiser = make_optimiser(network.to(device).train(), TrainOptions())
             n, step = len(data["x"]), 0

@@ -141,3 +141,23 @@ def test_eegmmidb_pseudo_online(do):
         online = made.scores[f"online/{name}/nmcc"]
         assert online.low > online.chance == 0.5
         assert value[f"online/{name}/nmcc, shuffled (leaks)"] > online.value
+
+
+@pytest.mark.slow
+def test_muse_n170(do):
+    made = do("muse_n170")
+    # 10-fold yardsticks .70, .67, .66 and .61. Subject 3 stays below: its runs were worn differently.
+    for name, least in {"runs/1": 0.70, "runs/2": 0.65, "runs/3": 0.57, "stretches/11": 0.61}.items():
+        assert made.scores[f"{name}/auc"].value >= least and made.scores[f"{name}/auc"].low > 0.5
+        linear = f"linear/{name[-1]}/auc" if name.startswith("runs") else "linear_stretches/11/auc"
+        assert made.scores[f"{name}/auc"].value > made.scores[linear].value
+    values, times = (np.load(made.folder / "steps" / "over_time" / f"{part}-1.npy") for part in ("values", "times"))
+    assert 0.1 < times[values.argmax()] < 0.3
+
+
+@pytest.mark.slow
+def test_eegmmidb_time(do):
+    made = do("eegmmidb_time")
+    assert made.scores["fists_or_feet/accuracy"].value >= 0.9 and made.scores["fists_or_feet/auc"].value >= 0.95
+    values, times = (np.load(made.folder / "steps" / "over_time" / f"{part}.npy") for part in ("values", "times"))
+    assert values[times > 0.5].mean() > 0.75

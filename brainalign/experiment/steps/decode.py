@@ -85,7 +85,9 @@ def _folds(trials: Trials, analysis: Decode, context: Context) -> list[Fold]:
             expected=list(trials.trials.columns),
         )
     labels = trials.trials[analysis.label].to_numpy()
-    alone = analysis.by == "trial" or (trials.trials.groupby(analysis.by)[analysis.label].nunique() == 1).all()
+    alone = analysis.by == "trial" or (
+        analysis.by in trials.trials and (trials.trials.groupby(analysis.by)[analysis.label].nunique() == 1).all()
+    )
     return context.folds(trials, analysis, labels if alone else None)
 
 
