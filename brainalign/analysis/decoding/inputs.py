@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,8 @@ def _ridge() -> Any:
 ESTIMATORS: dict[str, Callable[[], Any]] = {"logistic": _logistic, "svm": _svm, "lda": _lda, "ridge": _ridge}
 """Linear classifiers by name; each is preceded by standardisation, fitted on the training part of a fold."""
 
-NETWORK_NAMES = ("eegnet", "shallow", "tsconv")
-"""Networks of signals (`brainalign.learning.NeuralClassifier`), which need channels by times."""
+NETWORK_NAMES = ("du_in", "eegnet", "shallow", "tsconv")
+"""Networks of signals, which need channels by times; see `network_classifier`."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,31 @@ class Task:
 
 def takes_signals(estimator: Any) -> bool:
     """Whether a classifier is a network that wants channels and times apart."""
+    if isinstance(estimator, str):
+        return estimator in NETWORK_NAMES
     from brainalign.learning import NeuralClassifier
 
-    return isinstance(estimator, NeuralClassifier) or (isinstance(estimator, str) and estimator in NETWORK_NAMES)
+    return isinstance(estimator, NeuralClassifier) or getattr(estimator, "takes_signals", False)
+
+
+def network_classifier(name: str, params: Mapping[str, Any] | None = None) -> Any:
+    """A network of signals by name: `DuINClassifier` with options, or a `NeuralClassifier`.
+
+    Raises
+    ------
+    DataError
+        When a parameter is unknown.
+    """
+    if name == "du_in":
+        from brainalign.encoders.du_in import DuINClassifier
+
+        return DuINClassifier(dict(params or {}))
+    from brainalign.learning import NeuralClassifier
+
+    try:
+        return NeuralClassifier(name, **(params or {}))
+    except TypeError as error:
+        raise DataError(f"{name} takes other params", expected=sorted(NeuralClassifier().get_params())) from error
 
 
 def classifier(estimator: Any) -> Any:
@@ -96,9 +118,7 @@ def classifier(estimator: Any) -> Any:
     if not isinstance(estimator, str):
         return clone(estimator)
     if estimator in NETWORK_NAMES:
-        from brainalign.learning import NeuralClassifier
-
-        return NeuralClassifier(estimator)
+        return network_classifier(estimator)
     if estimator not in ESTIMATORS:
         known = [*ESTIMATORS, *NETWORK_NAMES]
         raise DataError(f"no classifier {estimator!r}.{closest(estimator, known)}", expected=known)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.analysis.decoding import TimeDecodingResult, decode, decode_over_time
-from brainalign.analysis.decoding.inputs import NETWORK_NAMES
+from brainalign.analysis.decoding.inputs import NETWORK_NAMES, network_classifier
 from brainalign.errors import DataError, closest
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
@@ -46,13 +46,12 @@ def _key(who: str, name: str) -> str:
 def _estimator(analysis: Decode) -> Any:
     if analysis.classifier not in NETWORK_NAMES:
         return analysis.classifier
-    from brainalign.learning import NeuralClassifier
-
     try:
-        return NeuralClassifier(analysis.classifier, **analysis.params)
-    except TypeError as error:
-        known = sorted(NeuralClassifier().get_params())
-        raise DataError(f"'{analysis.name}' gives {analysis.classifier} other params", expected=known) from error
+        return network_classifier(analysis.classifier, analysis.params)
+    except DataError as error:
+        raise DataError(
+            f"'{analysis.name}' gives {analysis.classifier} other params", expected=error.expected
+        ) from error
 
 
 def _at_once(trials: Trials, analysis: Decode, division: list[Fold]) -> StepResult:
