@@ -148,10 +148,13 @@ def exact_scores(
 
 def _mixed(predictions: Iterable[Any], mixture: Mixture) -> Iterator[Any]:
     """Predictions at the penalties solved, then those mixed from them."""
-    totals: list[Any] = [0.0] * len(mixture.shares)
+    totals: list[Any] = [None] * len(mixture.shares)
     for number, made in enumerate(predictions):
-        for row in np.flatnonzero(mixture.shares[:, number]):
-            totals[row] += made * float(mixture.shares[row, number])
+        for row, share in enumerate(mixture.shares[:, number].tolist()):
+            if totals[row] is None:
+                totals[row] = made * share
+            elif share:
+                totals[row] += made * share
         yield made
     yield from totals
 

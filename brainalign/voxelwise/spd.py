@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from brainalign.arrays import row_blocks
 from brainalign.voxelwise.backend import cast, is_tensor, namespace, to_like
 
 __all__ = ["factorise", "invert", "shifted", "solve"]
 
-_LEAF = 250
+_LEAF = 64
 """Larger matrices are inverted by halves: products run at full speed, LAPACK's inverse at half of it."""
 
 
@@ -63,18 +63,15 @@ def _invert_leaf(a: np.ndarray) -> np.ndarray:
 
     (potri,) = get_lapack_funcs(("potri",), (a,))
     inverse, _ = potri(factorise(np.array(a, order="C")), lower=1, overwrite_c=1)
-    return _mirrored(inverse.T)
-
-
-def _mirrored(upper: np.ndarray) -> np.ndarray:
-    """Fill the lower triangle from the upper one, in place and by blocks that stay in the cache."""
-    for rows in row_blocks(len(upper), 1, budget=128):
-        corner = np.triu(upper[rows, rows])
-        upper[rows, rows] = corner + np.triu(corner, 1).T
-        for columns in row_blocks(len(upper) - rows.stop, 1, budget=128):
-            part = slice(rows.stop + columns.start, rows.stop + columns.stop)
-            upper[part, rows] = upper[rows, part].T
+    upper = inverse.T
+    np.copyto(upper, inverse, where=_below(len(upper)))
     return upper
+
+
+@lru_cache(_LEAF)
+def _below(n: int) -> np.ndarray:
+    """Where a matrix of that size is below its diagonal."""
+    return np.tri(n, k=-1, dtype=bool)
 
 
 def factorise(a: Any) -> Any:

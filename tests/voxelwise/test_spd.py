@@ -15,7 +15,7 @@ def matrix(n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-@pytest.mark.parametrize("n", [1, 7, 250, 251, 640])
+@pytest.mark.parametrize("n", [1, 7, 64, 65, 131, 640])
 def test_as_numpy_inverts_and_solves(n, kind):
     a = matrix(n)
     b = np.random.default_rng(0).standard_normal((n, 3))
