@@ -27,10 +27,14 @@ import mne
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 
 import brainalign as ba
-from brainalign.bci import PseudoOnline, as_moabb_dataset, build_pipeline
-from brainalign.bci.benchmark import evaluate_pipelines
-from brainalign.bci.moabb_online import PseudoOnlineParadigm
-from brainalign.bci.statistics import compare_pipelines
+from brainalign.bci import (
+    PseudoOnline,
+    PseudoOnlineParadigm,
+    as_moabb_dataset,
+    build_pipeline,
+    compare_pipelines,
+    evaluate_pipelines,
+)
 from brainalign.loaders.registry import data_root
 from brainalign.loaders.trees import make_tree
 from brainalign.report import Report, plots
