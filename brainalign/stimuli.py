@@ -17,7 +17,7 @@ from brainalign.tables import check_unique_ids, positions_of, select_rows
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Stimuli"]
+__all__ = ["Stimuli", "augmented"]
 
 
 class Stimuli:
@@ -189,3 +189,55 @@ class Stimuli:
         """Pairs of different ids that show exactly the same content: a leak if a split parts them."""
         first: dict[str, str] = {}
         return [(first[key], one) for one in self.ids if (first.setdefault(key := self.content_hash(one), one)) != one]
+
+
+def augmented(
+    stimuli: Stimuli, *, seed: int = 0, crop: float = 0.6, jitter: float = 0.2, grey: float = 0.1, flip: float = 0.5
+) -> Stimuli:
+    """The same pictures cropped, mirrored, brightened and greyed at random, under the same ids.
+
+    What was seen is not changed by it, but latents are: extract them from several such copies, and give these to
+    ``fit(..., views=[...])`` of a network encoder.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+    seed : int
+        Each picture has a seed of its own, made of this and its id.
+    crop : float
+        Smallest share of the area that is left; it is brought back to the picture's size.
+    jitter : float
+        Brightness, contrast and saturation are scaled by 1 - jitter to 1 + jitter.
+    grey, flip : float
+        Chance of no colour, and of left and right exchanged.
+
+    Raises
+    ------
+    DataError
+        When a share is out of range.
+    """
+    if not (0 < crop <= 1 and 0 <= jitter < 1 and 0 <= grey <= 1 and 0 <= flip <= 1):
+        raise DataError(
+            "an augmentation is out of range",
+            expected="0 < crop <= 1, 0 <= jitter < 1, chances in [0, 1]",
+            found={"crop": crop, "jitter": jitter, "grey": grey, "flip": flip},
+        )
+
+    def image(one: str) -> Any:
+        from PIL import Image, ImageEnhance, ImageOps
+
+        name = int.from_bytes(hashlib.sha256(one.encode()).digest()[:16], "big")
+        rng = np.random.default_rng(np.random.SeedSequence([seed, name]))
+        made = stimuli.image(one).convert("RGB")
+        width, height = made.size
+        side = float(np.sqrt(rng.uniform(crop, 1)))
+        left, top = rng.uniform(0, 1 - side, 2) * (width, height)
+        box = (left, top, left + side * width, top + side * height)
+        made = made.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            made = kind(made).enhance(float(rng.uniform(1 - jitter, 1 + jitter)))
+        mirrored, colourless = rng.random(2) < (flip, grey)
+        made = ImageOps.mirror(made) if mirrored else made
+        return ImageOps.grayscale(made).convert("RGB") if colourless else made
+
+    return Stimuli(stimuli.ids, images=image, table=stimuli.table)

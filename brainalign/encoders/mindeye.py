@@ -85,6 +85,7 @@ class MindEye(NetworkEncoder):
         **{"weight_decay": 0.05, "warmup": 0.1},
     }
     _mixer: ClassVar[bool] = False
+    _takes_views: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -165,16 +165,13 @@ class MindEyeLoss(WholeBatchLoss):
     feature_temperature: float = 0.075
 
     def prepare(self, batch: Batch) -> Batch:
-        made = Batch(batch)
-        made.rows, made.progress = batch.rows, batch.progress
+        made = one_view(batch)
         if batch.progress < self.mixed_share:
             mixed = mix(batch["x"], within=batch["subject"])
             made["mixed"], made["partner"], made["weight"] = mixed.x, mixed.partner, mixed.weight
-            for name in [one for one in batch if one.startswith("target/")]:
+            for name in [one for one in made if one.startswith("target/")]:
                 weight = mixed.weight[:, None]
-                made[name.replace("target/", "blend/")] = (
-                    weight * batch[name] + (1 - weight) * batch[name][mixed.partner]
-                )
+                made[name.replace("target/", "blend/")] = weight * made[name] + (1 - weight) * made[name][mixed.partner]
         return made
 
     def outputs(self, model: MindEyeNetwork, batch: Batch) -> dict[str, torch.Tensor]:
@@ -225,6 +222,20 @@ class MindEyeLoss(WholeBatchLoss):
         share = (batch.progress - self.mixed_share) / max(1 - self.mixed_share, 1e-9)
         low, high = 2 / 3 * self.temperature, 5 / 4 * self.temperature
         return soft_clip(projected, target, high + (low - high) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def one_view(batch: Batch) -> Batch:
+    """The batch with, for each sample, the targets of one of its views, the same for all latent spaces."""
+    made = Batch({name: values for name, values in batch.items() if not name.startswith("view")})
+    made.rows, made.progress = batch.rows, batch.progress
+    n_views = len({name.partition("/")[0] for name in batch if name.startswith("view")})
+    if n_views:
+        drawn = torch.randint(n_views + 1, (len(batch.rows),))
+        for number in range(n_views):
+            for name in [one for one in made if one.startswith("target/")]:
+                other = batch[name.replace("target", f"view{number}", 1)]
+                made[name] = torch.where((drawn == number + 1).to(other.device)[:, None], other, made[name])
+    return made
 
 
 def decode_mean(network: Any, x: torch.Tensor, subject: torch.Tensor) -> dict[str, torch.Tensor]:

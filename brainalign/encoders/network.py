@@ -8,7 +8,7 @@ Pairing, scales, the validation split, resumption, transfer to new subjects, che
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from os import PathLike
@@ -21,7 +21,15 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import as_matrix, resolve_device, row_blocks
 from brainalign.encoders.base import Encoder
 from brainalign.encoders.provenance import Provenance
-from brainalign.encoders.subjects import Samples, centre_and_spread, check_same_latents, pair_samples, several, stacked
+from brainalign.encoders.subjects import (
+    Samples,
+    centre_and_spread,
+    check_same_latents,
+    pair_samples,
+    several,
+    stacked,
+    with_views,
+)
 from brainalign.errors import DataError, unknown
 from brainalign.learning import Rows, TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked, column_scales
@@ -54,6 +62,7 @@ class NetworkEncoder(Encoder):
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
+    _takes_views: ClassVar[bool] = False
     validation: float
     training: Mapping[str, Any] | None
     repetitions: str
@@ -88,7 +97,15 @@ class NetworkEncoder(Encoder):
 
     # -- fitting ------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, groups: Any = None, *, folder: str | PathLike[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        groups: Any = None,
+        *,
+        views: Sequence[Any] = (),
+        folder: str | PathLike[str] | None = None,
+    ) -> Self:
         """Train the network, from one subject or several.
 
         Parameters
@@ -100,6 +117,8 @@ class NetworkEncoder(Encoder):
         groups : array (n_samples,), optional
             Which samples of an array show the same stimulus: they stay on one side of the validation split and are
             not contrasted with each other. Trials know it.
+        views : sequence of Latents, or of dicts of them
+            As `y`, of augmented pictures (`brainalign.stimuli.augmented`), drawn in training as often as it.
         folder : path-like, optional
             For checkpoints and ``metrics.jsonl``; a killed fit resumes from there to the same bits.
 
@@ -115,6 +134,9 @@ class NetworkEncoder(Encoder):
         self.provenance_ = _joint(self.provenances_.values())
         given = {"latents": y} if self._single else y
         self.target_shapes_ = {name: _shape(one)[1:] for name, one in given.items()}
+        if views and not self._takes_views:
+            raise DataError(f"{type(self).__name__} learns from the pictures as they are", fix="leave views out")
+        samples = with_views(samples, X, views, groups, self.target_shapes_)
         kept, held = self._divided(samples)
         self.scales_ = {n: self._learn_scales(Rows(one.responses, kept[n]), n) for n, one in samples.items()}
         self.target_scales_ = self._learn_target_scales(samples, kept)
@@ -246,9 +268,9 @@ class NetworkEncoder(Encoder):
         parts = []
         for side in (self._drawn(kept), held):
             rows = np.concatenate([start + side[name] for start, name in zip(ends, samples, strict=False)])
-            parts.append({name: Rows(values, rows) for name, values in everything.items()} if len(rows) else None)
-        if parts[1] is None and options.patience is not None:
-            options = replace(options, patience=None)
+            names = [one for one in everything if side is not held or not one.startswith("view")]
+            parts.append({name: Rows(everything[name], rows) for name in names} if len(rows) else None)
+        options = options if parts[1] else replace(options, patience=None)
         made = train(self.network_, self._loss(), parts[0] or {}, options, validation=parts[1], folder=folder)
         self.history_, self.best_epoch_ = made.history, made.best_epoch
 

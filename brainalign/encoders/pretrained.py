@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +65,7 @@ class PretrainedEncoder(SignalEncoder):
         y: Any = "label",
         groups: Any = None,
         *,
+        views: Sequence[Any] = (),
         unlabelled: Any = None,
         folder: str | PathLike[str] | None = None,
     ) -> Self:
@@ -76,8 +77,7 @@ class PretrainedEncoder(SignalEncoder):
         y : str, array of str (n_trials,), Latents, array (n_trials, ...), or a dict of the latter two
             A column of the trials, or labels beside an array, are words to be told apart. What else there is are
             latents, see `Encoder.fit`.
-        groups : array (n_trials,), optional
-            See `NetworkEncoder.fit`.
+        groups, views : as in `NetworkEncoder.fit`
         unlabelled : Trials, mapping of subject to Trials, or array, optional
             Further signals of the same subjects and channels, for pretraining. Test trials have no place here.
         folder : path-like, optional
@@ -93,7 +93,7 @@ class PretrainedEncoder(SignalEncoder):
         X, y, self.classes_ = _with_classes(X, y)
         self._more = unlabelled
         try:
-            return super().fit(X, y, groups, folder=folder)
+            return super().fit(X, y, groups, views=views, folder=folder)
         finally:
             del self._more
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ from brainalign.learning import Rows
 from brainalign.learning.stacked import Scaled, Stacked
 from brainalign.voxelwise.samples import as_targets, is_latents, is_trials
 
-__all__ = ["Samples", "centre_and_spread", "check_same_latents", "pair_samples", "several", "split_subjects", "stacked"]
+__all__ = [
+    "Samples",
+    "centre_and_spread",
+    "check_same_latents",
+    "pair_samples",
+    "several",
+    "split_subjects",
+    "stacked",
+    "with_views",
+]
 
 ALONE = "1"
 """Name of the subject of a bare array."""
@@ -23,13 +32,17 @@ ALONE = "1"
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """One subject: sample i shows the stimulus numbered ``stimulus[i]``; its latents are row i of every target."""
+    """One subject: sample i shows the stimulus numbered ``stimulus[i]``; its latents are row i of every target.
+
+    `views` are targets once more, each of another rendering of the same stimuli.
+    """
 
     responses: np.ndarray
     targets: dict[str, Any]
     stimulus: np.ndarray
     provenance: Provenance
     trials: Any = None
+    views: tuple[dict[str, Any], ...] = ()
 
 
 def several(X: Any) -> bool:
@@ -112,6 +125,35 @@ def pair_samples(X: Any, y: Any, groups: Any = None, *, flat: bool = True) -> di
     return paired
 
 
+def with_views(
+    samples: Mapping[str, Samples], X: Any, views: Sequence[Any], groups: Any, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Samples]:
+    """Samples with further renderings of what was seen.
+
+    Parameters
+    ----------
+    samples : mapping of str to Samples
+        Of `X`.
+    X, groups : as in `pair_samples`
+    views : sequence of Latents, or of dicts of them
+        As the targets, of augmented pictures under the ids of the plain ones.
+    shapes : mapping of str to tuple
+        Of the targets fitted on.
+
+    Raises
+    ------
+    DataError
+        When a view is of another space, or lacks a stimulus.
+    """
+    one = next(iter(samples.values()))
+    if views and not one.provenance.spaces:
+        raise DataError("views are paired by id", expected="Trials, and Latents of every view")
+    for view in views:
+        check_same_latents(one.provenance, shapes, view)
+    paired = [pair_samples(X, view, groups) for view in views]
+    return {name: replace(one, views=tuple(view[name].targets for view in paired)) for name, one in samples.items()}
+
+
 def _numbered(labels: np.ndarray, n_samples: int) -> np.ndarray:
     if len(labels) != n_samples:
         raise DataError("groups must label every sample", expected=n_samples, found=len(labels))
@@ -162,11 +204,13 @@ def stacked(
     scales: Mapping[str, tuple[np.ndarray, np.ndarray]],
     target_scales: Mapping[str, tuple[np.ndarray, float]],
 ) -> dict[str, Any]:
-    """All samples as the trainer takes them: ``x``, ``subject``, ``stimulus`` and ``target/NAME``, scaled."""
+    """All samples as the trainer takes them: x, subject, stimulus, and scaled target/NAME and view0/NAME, view1/..."""
     parts = list(samples.items())
     made: dict[str, Any] = {"x": Stacked([Scaled(one.responses, *scales[name]) for name, one in parts])}
     made["subject"] = np.concatenate([np.full(len(one.responses), numbers[name]) for name, one in parts])
     made["stimulus"] = np.concatenate([one.stimulus for _, one in parts])
     for target, scale in target_scales.items():
         made[f"target/{target}"] = Scaled(Stacked([one.targets[target] for _, one in parts]), *scale)
+        for number in range(len(parts[0][1].views)):
+            made[f"view{number}/{target}"] = Scaled(Stacked([one.views[number][target] for _, one in parts]), *scale)
     return made

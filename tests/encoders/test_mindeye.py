@@ -106,6 +106,43 @@ def test_maps_of_the_low_level_branch_learn_the_features_they_are_contrasted_wit
         MindEye(**QUICK, low_level_features="features").fit(train, {"features": features})
 
 
+def test_each_time_a_sample_is_drawn_it_has_the_latents_of_one_of_its_views():
+    n = 400
+    plain = {"target/a": torch.zeros(n, 2), "target/b": torch.zeros(n, 3), "x": torch.arange(n)[:, None]}
+    seen = {
+        f"view{k}/{name}": torch.full((n, width), k + 1.0) for k in range(2) for name, width in (("a", 2), ("b", 3))
+    }
+    batch = Batch(plain | seen)
+    batch.rows, batch.progress = np.arange(n), 1.0
+    torch.manual_seed(0)
+    made = MindEyeLoss({}, 0.0, 0.05).prepare(batch)
+    assert set(made) == set(plain) and torch.equal(made["x"], plain["x"])
+    assert torch.equal(made["target/a"][:, 0], made["target/b"][:, 2])  # one view of a picture for all spaces
+    shares = torch.bincount(made["target/a"][:, 0].long()) / n
+    assert (shares - 1 / 3).abs().max() < 0.08 and torch.equal(batch["target/a"], plain["target/a"])
+
+
+def test_training_on_views_of_the_pictures(two):
+    shown, train, test, _ = two
+    rng = np.random.default_rng(8)
+    views = [
+        Latents(shown.values + 0.3 * rng.standard_normal(shown.shape).astype(np.float32), shown.ids, space="toy")
+        for _ in range(2)
+    ]
+    quick = {**QUICK, "training": {"n_epochs": 8, "batch_size": 16}}
+    made = MindEye(**quick).fit(train["1"], shown, views=views)
+    plain = MindEye(**quick).fit(train["1"], shown)
+    assert made.score(test["1"], shown) > 0.5
+    assert made.target_scales_["latents"][1] == plain.target_scales_["latents"][1]  # of the pictures themselves
+    assert (made.predict(test["1"]).values != plain.predict(test["1"]).values).any()
+    with pytest.raises(DataError, match="without latents"):
+        MindEye(**quick).fit(train["1"], shown, views=[views[0].select(shown.ids[:5])])
+    with pytest.raises(DataError, match="another model or revision"):
+        MindEye(**quick).fit(train["1"], shown, views=[Latents(shown.values, shown.ids, space="other")])
+    with pytest.raises(DataError, match="views are paired by id"):
+        MindEye(**quick).fit(train["1"].matrix(), shown.values[:150], views=[shown.values[:150]])
+
+
 def test_the_soft_contrast_of_a_batch_is_that_of_its_formula():
     rng = np.random.default_rng(0)
     made, true = rng.standard_normal((2, 6, 4))
@@ -362,3 +399,13 @@ def test_targets_that_are_not_finite_are_refused():
     shown.values[3, 2] = np.nan
     with pytest.raises(DataError, match="NaN or infinity"):
         MindEye().fit(person("1", 10, latents(40)), shown)
+
+
+def test_encoders_that_know_no_views_refuse_them():
+    from brainalign.encoders import ATM
+
+    shown = latents(20)
+    signals = Trials(np.random.default_rng(0).standard_normal((20, 4, 32)).astype(np.float32),
+                     pd.DataFrame({"stimulus_id": shown.ids}), times=np.arange(32) / 100)  # fmt: skip
+    with pytest.raises(DataError, match="pictures as they are"):
+        ATM().fit(signals, shown, views=[shown])
