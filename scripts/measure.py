@@ -73,6 +73,11 @@ SHOWN = {
         "pictures/mindeye2/nearest training picture/EfficientNet-lite (offline)": "control: nearest training picture",
         "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
+    "story_segments": {
+        "segments/shared space": "fMRI, 36 people hear a story: ten volumes found in the others, correlated components",
+        "segments/units as they are": "the same, hubs as they are",
+        "segments/random phases": "control: random phases",
+    },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
     "muse_n170": {
         "runs/1/auc": "EEG, four dry electrodes: face or house (AUC), subject 1, in runs left out",

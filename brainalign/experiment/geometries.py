@@ -11,7 +11,7 @@ from brainalign.analysis import rsa
 from brainalign.errors import DataError, unknown
 from brainalign.experiment.context import Context
 from brainalign.experiment.models import condensed
-from brainalign.experiment.schema import Rsa, _Geometry
+from brainalign.experiment.schema_rsa import Rsa, _Geometry
 from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.trials import Trials
 

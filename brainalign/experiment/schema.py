@@ -11,7 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from brainalign.errors import SpecError, closest
 from brainalign.experiment.schema_bci import Bci, BciOnline
+from brainalign.experiment.schema_people import Segments
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
+from brainalign.experiment.schema_rsa import Rsa, RsaRegions
 from brainalign.experiment.schema_voxels import Captions, Synthesis
 from brainalign.experiment.system import System
 
@@ -29,6 +31,7 @@ __all__ = [
     "Regress",
     "Rsa",
     "RsaRegions",
+    "Segments",
     "Synthesis",
     "Variance",
     "ZeroShot",
@@ -251,92 +254,6 @@ class Reconstruct(_CrossValidated):
         return list(dict.fromkeys([*wanted, *([] if self.brain is None else [self.brain])]))
 
 
-Metric = Literal["correlation", "euclidean", "sqeuclidean", "cosine"]
-
-
-class _Geometry(_Analysis):
-    """How RDMs are made of responses; where a data set comes as RDMs, only `regions` applies.
-
-    ``crossnobis`` cross-validates over `groups`; `noise` whitens ``crossnobis`` and ``mahalanobis`` by the covariance
-    of trials about the mean of their condition, shrunk to its "diagonal", to the "identity", or by a number. For
-    ``crossnobis`` no pair of runs is whitened by its own residuals (`rsa.whitened_crossnobis`).
-    """
-
-    regions: list[str] | None = Field(default=None, min_length=1)
-    labels: str = "stimulus_id"
-    metric: Metric | Literal["mahalanobis", "crossnobis", "poisson", "poisson_cv"] = "correlation"
-    groups: str = "run"
-    noise: Literal["diagonal", "identity"] | Annotated[float, Field(ge=0, le=1)] | None = None
-
-    @model_validator(mode="after")
-    def _noise_is_used(self) -> _Geometry:
-        if self.noise is not None and self.metric not in ("mahalanobis", "crossnobis"):
-            raise ValueError(f"metric {self.metric} takes no noise: metric: crossnobis or mahalanobis")
-        return self
-
-
-class Rsa(_Geometry):
-    """Dissimilarities of regions, in one subject or many, beside those of network layers and other models.
-
-    `fit` turns the layers of each latents entry into one model, chosen or mixed on other conditions than it is scored
-    on. `bootstrap` says what intervals and tests generalise to; "auto" is both factors where there are two subjects.
-    """
-
-    kind: Literal["rsa"]
-    latents: list[str] = Field(default_factory=list)
-    models: list[str] = Field(default_factory=list)
-    model_metric: Metric = "correlation"
-    method: Literal["spearman", "rho_a", "pearson", "cosine", "whitened_cosine"] = "spearman"
-    fit: Literal["selected", "weighted", "interpolated"] | None = None
-    folds: int = Field(default=2, ge=2)
-    bootstrap: Literal["auto", "both", "stimuli", "subjects", "none"] = "auto"
-    test: Literal["t", "bootstrap"] = "t"
-    correct: Literal["fdr", "holm", "none"] = "fdr"
-    n_draws: int = Field(default=1000, ge=0)
-    window: float | None = Field(default=None, gt=0)
-    step: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> Rsa:
-        if not self.latents and not self.models:
-            raise ValueError("rsa compares with something: name `latents` or `models`")
-        if self.fit and self.method in ("spearman", "rho_a"):
-            raise ValueError("models are not fitted by ranks: method: pearson, cosine or whitened_cosine")
-        if self.fit and self.bootstrap not in ("auto", "both"):
-            raise ValueError("fitted models are tested by the two-factor bootstrap: leave bootstrap out")
-        if self.fit and (self.window or self.n_draws < 10):
-            raise ValueError("fitted models need n_draws >= 10 and no window")
-        if self.step and not self.window:
-            raise ValueError("a step moves a window: give the window too")
-        return self
-
-
-class Summary(_Record):
-    """What of a geometry is kept: distances between two quantiles (`low`, `high`), or paths over the graph below."""
-
-    low: float = Field(default=0.0, ge=0, le=1)
-    high: float = Field(default=1.0, ge=0, le=1)
-    geodesic: bool = False
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Summary:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} lies above high {self.high}")
-        return self
-
-
-class RsaRegions(_Geometry):
-    """Which summary of a geometry tells regions apart across subjects (topological RSA), by nearest centroid.
-
-    `n_conditions` takes random sets of so many conditions, `n_sets` of them, where all of them would leave no error.
-    """
-
-    kind: Literal["rsa_regions"]
-    summaries: dict[str, Summary] = Field(min_length=1)
-    n_conditions: int | None = Field(default=None, ge=3)
-    n_sets: int = Field(default=200, ge=1)
-
-
 class Evoked(_Analysis):
     """Mean response over time of each channel, tested against the baseline."""
 
@@ -357,6 +274,7 @@ Analysis = Annotated[
     | ZeroShot
     | Rsa
     | RsaRegions
+    | Segments
     | Evoked
     | Captions
     | Synthesis
@@ -407,13 +325,15 @@ class Experiment(_Record):
             if isinstance(one, Reconstruct) and any(system.pretrain for system in one.systems.values()):
                 if not several:
                     raise ValueError(f"'{one.name}' pretrains on other subjects: name them in dataset.subjects")
-            elif several and not isinstance(one, Rsa | RsaRegions | Bci | Decode):
+            elif several and not isinstance(one, Rsa | RsaRegions | Segments | Bci | Decode):
                 raise ValueError(
-                    f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa, bci, decode, and systems with "
-                    "pretrain, take several"
+                    f"analysis '{one.name}' ({one.kind}) takes one subject: only rsa, segments, bci, decode and "
+                    "systems with pretrain take several"
                 )
             if isinstance(one, Decode) and one.subjects and not several:
                 raise ValueError(f"analysis '{one.name}' chooses among subjects, but the data set names none")
+            if isinstance(one, Segments) and not several:
+                raise ValueError(f"'{one.name}' compares people: name them in dataset.subjects")
         return self
 
 

@@ -36,6 +36,7 @@ _LOADERS = {
     "single_word_production": "datasets.single_word_production:load_single_word_production",
     "spikes_reaching": "datasets.spikes_reaching:load_spikes_reaching",
     "ssvep_exo": "datasets.bci_runs:load_ssvep_exo",
+    "story_hubs": "datasets.story_hubs:load_story_hubs",
     "things_eeg2": "datasets.things_eeg2:load_things_eeg2",
     "things_fmri": "datasets.things_fmri:load_things_fmri",
     "things_meg": "datasets.things_meg:load_things_meg",

@@ -165,7 +165,7 @@ def test_bad_model_files_are_refused(home, damage, message):
         ({"fit": "weighted", "method": "spearman"}, "not fitted by ranks"),
         ({"metric": "correlation", "noise": "diagonal"}, "takes no noise"),
         ({"step": 0.1}, "give the window"),
-        ({"kind": "decode", "label": "run"}, "takes one subject"),
+        ({"kind": "regress", "columns": ["run"]}, "takes one subject"),
     ],
 )
 def test_contradictions_are_refused_by_the_schema(wrong, message):

@@ -26,8 +26,18 @@ from tests.conftest import real_data
 from tests.loaders.pickled import write_npy_dict
 
 ON_DISK = [name for name in list_specs() if name != "simulated"]
-REAL = {name: name for name in ("digits69", "fingers7t", "images92", "meg_sample", "ieeg_bids", "spikes_reaching")}
-REAL |= {"haxby_slice": "haxby2001", "eegmmidb_s001": "eegmmidb_s001", "ssvep_exo": "ssvep_exo", "muse_erp": "muse_erp"}
+SAME_NAME = (
+    "digits69",
+    "fingers7t",
+    "images92",
+    "meg_sample",
+    "ieeg_bids",
+    "muse_erp",
+    "spikes_reaching",
+    "story_hubs",
+)
+REAL = {name: name for name in SAME_NAME}
+REAL |= {"haxby_slice": "haxby2001", "eegmmidb_s001": "eegmmidb_s001", "ssvep_exo": "ssvep_exo"}
 BINARY = (".nii.gz", ".hdf5", ".h5", ".mat", ".npy", ".npz", ".fif", ".edf", ".eeg", ".jpg", ".json")
 
 

@@ -10,7 +10,7 @@ from brainalign.errors import DataError
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.geometries import region_rdms
-from brainalign.experiment.schema import RsaRegions, Summary
+from brainalign.experiment.schema_rsa import RsaRegions, Summary
 from brainalign.report import plots
 from brainalign.report.report import Report
 from brainalign.scoring.resampling import mean_ci

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, SpecError
-from brainalign.loaders.trees import bci, ephys, fmri, spikes, words
+from brainalign.loaders.trees import bci, ephys, fmri, spikes, story, words
 from brainalign.loaders.trees.planting import Planting
 from brainalign.specs import DatasetSpec
 from brainalign.specs.schema import FactValue, Name
@@ -38,6 +38,7 @@ _PLANTS: dict[str, Callable[[Planting], None]] = {
     "ssvep_exo": bci.plant_ssvep_exo,
     "muse_erp": bci.plant_muse_erp,
     "spikes_reaching": spikes.plant_spikes_reaching,
+    "story_hubs": story.plant_story_hubs,
 }
 
 
