@@ -294,7 +294,7 @@ class NarrowBands(TransformerMixin, BaseEstimator):
     sfreq : float
         Sampling rate in hertz.
     half_width : float
-        Hertz to both sides of a frequency.
+        Hertz to both sides of a frequency; 0.5 is what MOABB cuts filter banks by.
 
     Examples
     --------
@@ -303,7 +303,7 @@ class NarrowBands(TransformerMixin, BaseEstimator):
     (2, 6, 256)
     """
 
-    def __init__(self, frequencies: Sequence[float], sfreq: float, *, half_width: float = 1.0) -> None:
+    def __init__(self, frequencies: Sequence[float], sfreq: float, *, half_width: float = 0.5) -> None:
         self.frequencies = frequencies
         self.sfreq = sfreq
         self.half_width = half_width
