@@ -170,8 +170,8 @@ def test_bad_model_files_are_refused(home, damage, message):
 )
 def test_contradictions_are_refused_by_the_schema(wrong, message):
     given = {"kind": "rsa", "name": "a", "models": ["muscle"], "metric": "crossnobis", "method": "cosine", **wrong}
-    if given["kind"] == "decode":
-        given = {name: given[name] for name in ("kind", "name", "label")}
+    if given["kind"] == "regress":
+        given = {name: given[name] for name in ("kind", "name", "columns")}
     with pytest.raises(ValueError, match=message):
         experiment(given, models={"muscle": {"dataset": "muscle"}})
 
