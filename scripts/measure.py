@@ -87,7 +87,7 @@ SHOWN = {
     },
     "eegmmidb_time": {
         "fists_or_feet/auc": "EEG: imagined fists or feet (AUC), ShallowConvNet, in runs left out",
-        "over_time/auc": "the same in windows of a second, mean after the cue",
+        "fists_or_feet/accuracy": "the same, accuracy",
     },
     "eegmmidb_pseudo_online": {
         "fists_feet/ts_lr": "EEG, 1 person: fists or feet imagined, leaving one run out",

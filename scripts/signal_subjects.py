@@ -10,6 +10,7 @@ import argparse
 import datetime
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,11 @@ def main() -> None:
         table.append(row(system, latents, everyone, options.few))
         print(table[-1], flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    command = " ".join(["python scripts/signal_subjects.py", *sys.argv[1:]])
     lines = [
         "# Encoders of signals, within and across subjects",
         "",
-        f"Made by `python scripts/signal_subjects.py` on {datetime.date.today().isoformat()} ({machine}):",
+        f"Made by `{command}` on {datetime.date.today().isoformat()} ({machine}):",
         f"{options.subjects} simulated subjects whose EEG is a common response to the latents of {options.stimuli}",
         f"pictures plus one of their own (weight {options.own:g}), in single trials. Which of two pictures that nobody",
         "was trained on (chance 0.5), mean over subjects; with few training trials",
