@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.bci.benchmark import Protocol, evaluate_pipelines
+from brainalign.bci.benchmark import evaluate_pipelines
 from brainalign.bci.moabb_datasets import as_moabb_dataset
 from brainalign.bci.moabb_online import PseudoOnlineParadigm
 from brainalign.bci.pipelines import PIPELINES, build_pipeline, pipeline_names
+from brainalign.bci.protocols import Protocol
 from brainalign.bci.results import ResultStore, versions
 from brainalign.bci.statistics import compare_pipelines, critical_difference, subject_scores
 from brainalign.cache import atomic_write_text
@@ -45,7 +46,7 @@ class Leaderboard:
     pipelines : sequence of str, optional
         Of `brainalign.bci.pipeline_names`; by default those for a dataset's paradigm, but the slowest.
     protocols : sequence of str
-        Of `brainalign.bci.benchmark.PROTOCOLS`; one that a dataset cannot do is left out, by name.
+        Of `brainalign.bci.protocols.PROTOCOLS`; one that a dataset cannot do is left out, by name.
     events : sequence of str, optional
         Only these classes.
     subjects : sequence, optional

@@ -23,8 +23,9 @@ from sklearn.preprocessing import FunctionTransformer
 
 from brainalign.bci import build_pipeline
 from brainalign.bci import energy as energy_module
-from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_evaluation, moabb_results
+from brainalign.bci.benchmark import evaluate_pipelines, moabb_results
 from brainalign.bci.moabb_datasets import as_moabb_dataset
+from brainalign.bci.protocols import Protocol, moabb_evaluation
 from brainalign.bci.results import ResultStore, data_hash, described, result_key
 from brainalign.errors import DataError
 from brainalign.trials import Trials

@@ -14,9 +14,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_results
+from brainalign.bci.benchmark import evaluate_pipelines, moabb_results
+from brainalign.bci.blocks import BlockedWindows, window_groups
 from brainalign.bci.moabb_datasets import as_moabb_dataset
-from brainalign.bci.moabb_online import BlockedWindows, PseudoOnlineEvaluation, PseudoOnlineParadigm, window_groups
+from brainalign.bci.moabb_online import PseudoOnlineEvaluation, PseudoOnlineParadigm
+from brainalign.bci.protocols import Protocol
 from brainalign.bci.pseudo_online import PseudoOnline
 from brainalign.errors import DataError
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.bci.benchmark import Protocol, evaluate_pipelines, moabb_evaluation, moabb_results
+from brainalign.bci.benchmark import evaluate_pipelines, moabb_results
+from brainalign.bci.protocols import Protocol, moabb_evaluation
 from brainalign.bci.results import result_key
 from brainalign.experiment.context import Context, placed
 from brainalign.experiment.folder import StepResult
