@@ -16,7 +16,17 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from brainalign.encoders import BrainIT, DuIN, LinearEncoder, MindEye, MindEye2, TSConv, load_encoder
+from brainalign.encoders import (
+    WAVE,
+    BrainIT,
+    BrainMAE,
+    DuIN,
+    LinearEncoder,
+    MindEye,
+    MindEye2,
+    TSConv,
+    load_encoder,
+)
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
@@ -69,6 +79,16 @@ SMALL_SIGNALS = {
 }
 
 
+SMALL_WAVE = {
+    "sizes": {"depth": 1, "dropout": 0.0, "n_heads": 1, "parcel_dropout": 0.0, "width": 16},
+    "training": {"batch_size": 16, "learning_rate": 0.01, "n_epochs": 12},
+}
+SMALL_BRAIN_MAE = {
+    **{"window": 12, "width": 16, "n_guided": 1, "depth": 1, "n_heads": 1, "hidden": 16, "dropout": 0.0},
+    **{"pretraining": "none", "training": {"batch_size": 16, "learning_rate": 0.02, "n_epochs": 15}},
+}
+
+
 def small_du_in() -> DuIN:
     """One without pretraining."""
     sizes = {"n_filters": 8, "n_kept": 4, "depth": 1, "n_heads": 1, "head_width": 8, "hidden": 16, "dropout": 0.0}
@@ -97,6 +117,8 @@ CASES = {
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
     "MindEye": Case(lambda: MindEye(24, **SMALL), brain_first=True, tolerance=1e-5),
     "MindEye2": Case(lambda: MindEye2(24, **SMALL), brain_first=True, tolerance=1e-5),
+    "WAVE": Case(lambda: WAVE(**SMALL_WAVE), brain_first=True, tolerance=1e-5, on_signals=True),
+    "BrainMAE": Case(lambda: BrainMAE(**SMALL_BRAIN_MAE), brain_first=True, tolerance=1e-5, on_signals=True),
     "TSConv": Case(lambda: TSConv(**SMALL_SIGNALS), brain_first=True, tolerance=1e-5, on_signals=True),
 }
 
