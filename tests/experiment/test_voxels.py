@@ -41,7 +41,9 @@ def test_pictures_show_what_was_planted(tmp_path):
     asked["samplers"] = {"prior": asked["samplers"]["prior"]}
     run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
     assert run.scores["pictures/prior/category"].value >= 0.6
-    assert run.scores["pictures/prior/response"].value > run.scores["pictures/prior at 0/response"].value + 0.5
+    assert run.scores["pictures/prior/response, meaning"].value > (
+        run.scores["pictures/prior at 0/response, meaning"].value + 0.5
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,6 @@ class Guided:
         Compute denoiser and decoder once more on the way back instead of keeping what they computed.
     tile : int, optional
         Decode squares of so many latent pixels, each by itself and overlapping by a quarter, for cards of 12 GB.
-    compile : bool
-        `torch.compile` of the step; pays on a GPU from some hundred pictures.
     """
 
     scale: float = 130.0
@@ -69,7 +67,6 @@ class Guided:
     precision: str = "float32"
     checkpoint: bool = False
     tile: int | None = None
-    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -122,10 +119,9 @@ def sample_guided(
     """
     shares = generator.alphas_cumprod
     times = time_steps(shares, options.steps)
-    step = torch.compile(guided_noise) if options.compile else guided_noise
     x, before = noise, None
     for number, t in enumerate(times):
-        guess, _ = step(generator, x, t, told, score, options)
+        guess, _ = guided_noise(generator, x, t, told, score, options)
         share = shares[t].to(x)
         nearer = shares[times[number + 1]].to(x) if number + 1 < len(times) else torch.ones_like(share)
         clean = (x - (1 - share).sqrt() * guess) / share.sqrt()

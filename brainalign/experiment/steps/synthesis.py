@@ -60,7 +60,7 @@ def compute(analysis: Synthesis, context: Context) -> StepResult:
             judged = [judge_synthesis(made, target, guide=guide, judge=one, natural=natural) for one in judges]
             named += list(read)
             planted += [analysis.planted.get(region)] * len(made)
-            judged_all.append(judged[0])
+            judged_all.append(judged)
             row = {"sampler": name, "region": region, "guide": float(made.table["value"].mean())}
             for label, one in zip(analysis.judges, judged):
                 row |= {label: one.summary.value, f"{label}, natural 99 %": one.summary.ceiling}
@@ -106,24 +106,25 @@ def _best_natural(guide: PictureEncoder, natural: Stimuli, region: str, n: int) 
 
 
 def _scores(name: str, analysis: Synthesis, named: list, planted: list, judged: list) -> dict[str, Score]:
-    """The planted category read off the pictures, and the response by the first judge over all regions."""
+    """The planted category read off the pictures, and the response by each judge over all regions."""
     made: dict[str, Score] = {}
     if analysis.planted:
         one = named_score("of pictures", np.array(named), np.array(planted), 8, "none")
         made[f"{name}/category"] = _told(one, "pictures")
-    values = np.array([one.summary.value for one in judged])
-    ceilings = np.array([one.summary.ceiling for one in judged])
-    above = np.mean([one.beats_natural for one in judged])
-    made[f"{name}/response"] = replace(
-        judged[0].summary,
-        name=f"response by a second encoder, {name}",
-        value=float(values.mean()),
-        ceiling=float(ceilings.mean()),
-        low=float(np.mean([one.summary.low for one in judged])),
-        high=float(np.mean([one.summary.high for one in judged])),
-        n=len(named),
-        how=f"mean over regions; {above:.0%} of them pass the 99th percentile of natural pictures (the ceiling)",
-    )
+    for label, own in zip(analysis.judges, zip(*judged, strict=True), strict=True):
+        values = {
+            part: np.mean([getattr(one.summary, part) for one in own]) for part in ("value", "ceiling", "low", "high")
+        }
+        above = sum(one.beats_natural for one in own)
+        which = "the guide's network, other data" if own[0].same_network else "another network, other data"
+        made[f"{name}/response, {label}"] = replace(
+            own[0].summary,
+            **values,
+            name=f"response by a second encoder, {name}",
+            n=len(named),
+            protocol=f"{own[0].summary.protocol}; {which}",
+            how=f"mean over regions; {above} of {len(own)} pass the 99th percentile of natural pictures (the ceiling)",
+        )
     return made
 
 
