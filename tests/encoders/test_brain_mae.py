@@ -25,6 +25,7 @@ def fitted() -> BrainMAE:
     return BrainMAE(**SMALL).fit(resting(80, 1), unlabelled=resting(160, 3))
 
 
+@pytest.mark.slow
 def test_embeddings_and_attention_find_the_networks(fitted):
     owner = resting(2, 0).units["network"].to_numpy()
     same = (owner[:, None] == owner) & ~np.eye(len(owner), dtype=bool)
@@ -35,6 +36,7 @@ def test_embeddings_and_attention_find_the_networks(fitted):
     np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hidden_windows_are_filled_in_and_states_told(fitted, tmp_path):
     test = resting(60, 2)
     assert fitted.score(test) > 0.65
@@ -46,7 +48,7 @@ def test_hidden_windows_are_filled_in_and_states_told(fitted, tmp_path):
     np.testing.assert_array_equal(load_encoder(tmp_path / "brain_mae").classify(test), fitted.classify(test))
 
 
-def test_shuffled_states_are_not_learnt(fitted):
+def test_shuffled_states_are_not_learnt():
     train, test = resting(80, 1), resting(100, 2)
     mixed = train.with_trials(label=np.random.default_rng(3).permutation(train.trials["label"].to_numpy()))
     model = BrainMAE(**SMALL | {"pretraining": "none"}).fit(mixed)
@@ -85,8 +87,9 @@ def test_shapes_and_hidden_windows_stay_hidden(n_adaptive):
     assert model.heads(x, torch.zeros(2))["latents"].shape == (2, 3)
 
 
-def test_bad_input_is_refused(fitted):
+def test_bad_input_is_refused():
     trials = resting(12, 1)
+    brief = {"pretraining": "none", "training": {"n_epochs": 1}}
     with pytest.raises(DataError, match="no whole number of windows"):
         BrainMAE(**SMALL | {"window": 5}).fit(trials)
     with pytest.raises(DataError, match="these sizes make no network"):
@@ -96,6 +99,6 @@ def test_bad_input_is_refused(fitted):
     with pytest.raises(DataError, match="other units or times"):
         BrainMAE(**SMALL).fit({"1": trials, "2": trials.select(units=np.arange(20))})
     with pytest.raises(DataError, match="nothing in this network belongs to one subject"):
-        fitted.transfer(trials.with_trials(subject="2"))
+        BrainMAE(**SMALL | brief).fit(trials).transfer(trials.with_trials(subject="2"))
     with pytest.raises(DataError, match="no attention follows embeddings"):
-        BrainMAE(**SMALL | {"n_guided": 0, "pretraining": "none", "training": {"n_epochs": 1}}).fit(trials).attention()
+        BrainMAE(**SMALL | brief | {"n_guided": 0}).fit(trials).attention()
