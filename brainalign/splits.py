@@ -14,7 +14,7 @@ import pandas as pd
 from brainalign.errors import DataError, LeakageError, closest
 from brainalign.trials import Trials
 
-__all__ = ["Fold", "check_disjoint", "contiguous_folds", "folds", "split", "split_hash"]
+__all__ = ["Fold", "check_disjoint", "check_windows_apart", "contiguous_folds", "folds", "split", "split_hash"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,39 @@ def check_disjoint(train_ids: Iterable[Any], test_ids: Iterable[Any], *, what: s
             found=f"{len(shared)} shared",
             fix=f"split by '{what}': brainalign.split(trials, by='{what}')",
         )
+
+
+def check_windows_apart(trials: Trials, train: np.ndarray, test: np.ndarray) -> None:
+    """Raise `LeakageError` when a test epoch overlaps a training epoch of the same run: they share samples.
+
+    Nothing is checked where trials have no times or no ``onset``, or several trials of a run the same one (the column
+    then does not tell when they were).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"stimulus_id": list("abc"), "onset": [0.0, 0.5, 2.0]})
+    >>> trials = Trials(np.zeros((3, 1, 2)), table, times=[0.0, 0.8])
+    >>> check_windows_apart(trials, np.array([0, 1]), np.array([2]))
+    """
+    if trials.times is None or "onset" not in trials.trials or trials.trials["onset"].dtype.kind not in "fi":
+        return
+    length = float(trials.times[-1] - trials.times[0])
+    side = np.zeros(len(trials), dtype=int)
+    side[train], side[test] = 1, 2
+    for run, rows in trials.trials.groupby(["subject", "session", "run"], sort=False).indices.items():
+        used = rows[side[rows] > 0]
+        used = used[np.argsort(trials.trials["onset"].to_numpy()[used], kind="stable")]
+        onset = trials.trials["onset"].to_numpy(dtype=float)[used]
+        if len(np.unique(onset)) < len(onset) or not np.isfinite(onset).all():
+            continue
+        near = (np.diff(onset) < length - 1e-9) & (np.diff(side[used]) != 0)
+        if near.any():
+            raise LeakageError(
+                f"{int(near.sum())} epochs of run {run} overlap between train and test: they share samples",
+                expected=f"onsets {length:.3g} s apart across the split",
+                found=f"{float(np.diff(onset)[near].min()):.3g} s",
+                fix="split by run or session, or contiguous folds with a gap; or shorter epochs",
+            )
 
 
 def split_hash(divisions: Sequence[Fold]) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from brainalign.arrays import check_finite
 from brainalign.errors import DataError, closest
 from brainalign.scoring.classification import check_classes
-from brainalign.splits import Fold, folds, split_hash
+from brainalign.splits import Fold, check_windows_apart, folds, split_hash
+from brainalign.trials import Trials
 
 __all__ = ["ESTIMATORS", "Task", "classifier", "prepare"]
 
@@ -153,6 +154,8 @@ def prepare(trials: Any, labels: str | ArrayLike, by: Any, *, over_time: bool = 
     made, groups = _folds(trials, by, y)
     for number, fold in enumerate(made):
         check_classes(y[fold.train], np.unique(y).tolist(), where=f"the training part of fold {number}")
+        if isinstance(trials, Trials):
+            check_windows_apart(trials, fold.train, fold.test)
     return Task(X, y, made, groups)
 
 

@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from brainalign.analysis import decode, decode_over_time
 from brainalign.analysis.decoding.over_time import intervals, placements
-from brainalign.errors import DataError
+from brainalign.errors import DataError, LeakageError
+from brainalign.splits import contiguous_folds
 from brainalign.trials import Trials
 
 GROUPS = np.arange(80) % 5
@@ -141,3 +142,16 @@ def test_networks_and_the_area_under_the_curve():
         model.fit(X[~test].reshape(40, -1), labels[~test])
         own.append(roc_auc_score(labels[test], model.decision_function(X[test].reshape(20, -1))))
     assert linear.auc.value == pytest.approx(np.mean(own))
+
+
+def test_epochs_that_share_samples_across_folds_are_refused():
+    table = pd.DataFrame({"stimulus_id": range(24), "label": ["a", "b"] * 12, "onset": 0.5 * np.arange(24)})
+    table["run"] = np.repeat([1, 2], 12)
+    X = np.random.default_rng(0).standard_normal((24, 2, 9))
+    trials = Trials(X, table, times=np.arange(9) / 10)  # 0.8 s of each 0.5 s
+    for by in ("stimulus_id", contiguous_folds(24, n_splits=4)):
+        with pytest.raises(LeakageError, match="they share samples"):
+            decode(trials, "label", by=by)
+    for by in ("run", contiguous_folds(24, n_splits=4, gap=1)):
+        assert decode(trials, "label", by=by).score.n == 24
+    decode(trials.select(times=(0.0, 0.4)), "label", by="stimulus_id")
