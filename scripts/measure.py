@@ -78,6 +78,13 @@ SHOWN = {
         "segments/units as they are": "the same, hubs as they are",
         "segments/random phases": "control: random phases",
     },
+    "spikes_decoding": {
+        "velocity/ridge/vel_x": "spikes of M1: velocity to the right (R²), ridge regression",
+        "velocity/ridge/vel_y": "the same, upwards",
+        "velocity/network/vel_x": "velocity to the right, small convolutional network",
+        "velocity/network/vel_y": "the same, upwards",
+        "velocity/network, rotated/vel_x": "control: velocity of another time, network",
+    },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
     "muse_n170": {
         "runs/1/auc": "EEG, four dry electrodes: face or house (AUC), subject 1, in runs left out",

@@ -219,10 +219,21 @@ class Variance(_Delayed):
 
 
 class Regress(_Delayed):
-    """Brain to numbers: columns of the trials table, such as velocity, from the responses around each row."""
+    """Brain to numbers: columns of the trials table, such as velocity, from the responses around each row.
+
+    Of several `regressors` each is compared with the first. `control` also reads the columns rotated by half the rows.
+    """
 
     kind: Literal["regress"]
     columns: list[str] = Field(min_length=1)
+    regressors: list[Literal["ridge", "network"]] = Field(default=["ridge"], min_length=1)
+    control: bool = False
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Regress:
+        if len(set(self.regressors)) < len(self.regressors):
+            raise ValueError("regressors must be named, each once")
+        return self
 
 
 class Reconstruct(_CrossValidated):

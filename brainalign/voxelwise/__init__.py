@@ -27,6 +27,7 @@ __all__ = [
     "Delayer",
     "FactorisedReceptiveField",
     "FunctionalClusters",
+    "LagNetwork",
     "ModelComparison",
     "PermutationTest",
     "ROIQueryEncoder",
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-_HOMES = {"ROIQueryEncoder": "roi_query", "UniversalEncoder": "universal"}
+_HOMES = {"LagNetwork": "lag_network", "ROIQueryEncoder": "roi_query", "UniversalEncoder": "universal"}
 """These need torch, which takes seconds to import."""
 
 
