@@ -73,6 +73,11 @@ SHOWN = {
         "pictures/mindeye2/nearest training picture/EfficientNet-lite (offline)": "control: nearest training picture",
         "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
+    "simulated_ablation": {
+        "regions/red": "simulated, regions for faces, red and left: red or not (AUC)",
+        "regions/red without V4": "what that loses without the region for red",
+        "regions/red without FFA": "the same without the region for faces",
+    },
     "story_segments": {
         "segments/shared space": "fMRI, 36 people hear a story: ten volumes found in the others, correlated components",
         "segments/units as they are": "the same, hubs as they are",

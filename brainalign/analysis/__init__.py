@@ -15,15 +15,19 @@ from brainalign.analysis.decoding import (
     decode_over_time,
     zero_shot_decode,
 )
+from brainalign.analysis.dissociation import DecodingTasks, RegionLosses, ablate_regions
 from brainalign.analysis.shared_axes import SharedAxes, shared_axes
 
 __all__ = [
     "AblationResult",
     "DecodingResult",
+    "DecodingTasks",
     "ImageryResult",
+    "RegionLosses",
     "SharedAxes",
     "TimeDecodingResult",
     "ablate",
+    "ablate_regions",
     "caption",
     "captions",
     "decode",

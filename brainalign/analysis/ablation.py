@@ -15,6 +15,7 @@ from brainalign.parallel import spawn_seeds
 from brainalign.scoring.identification import rank_percentiles
 from brainalign.scoring.resampling import bootstrap_weights, interval
 from brainalign.splits import check_disjoint
+from brainalign.tables import select_rows
 from brainalign.trials import Trials
 
 __all__ = ["AblationResult", "ablate", "retrain_without", "silence", "unit_groups"]
@@ -51,7 +52,12 @@ class AblationResult:
 
 
 def silence(
-    responses: ArrayLike, units: ArrayLike, *, mode: str = "permute", seed: int | np.random.SeedSequence = 0
+    responses: ArrayLike,
+    units: ArrayLike,
+    *,
+    mode: str = "permute",
+    seed: int | np.random.SeedSequence = 0,
+    mean: ArrayLike | None = None,
 ) -> NDArray:
     """A copy of responses in which some units say nothing about the stimulus.
 
@@ -66,6 +72,8 @@ def silence(
         together, so that their distribution and correlations stay.
     seed : int or SeedSequence
         Of the permutation.
+    mean : array (n_units[, n_times]), optional
+        What "mean" gives, such as the mean over training trials; that of `responses` by default.
 
     Raises
     ------
@@ -89,7 +97,7 @@ def silence(
     if mode == "zero":
         made[:, chosen] = 0
     elif mode == "mean":
-        made[:, chosen] = made[:, chosen].mean(axis=0)
+        made[:, chosen] = made[:, chosen].mean(axis=0) if mean is None else np.asarray(mean)[chosen]
     else:
         made[:, chosen] = made[np.random.default_rng(seed).permutation(len(made))][:, chosen]
     return made
@@ -198,13 +206,17 @@ def unit_groups(trials: Any, by: Any) -> dict[str, NDArray[np.bool_]]:
     Parameters
     ----------
     trials : Trials or array (n_trials, n_units, ...)
-    by : str or array (n_units,)
+    by : str, array (n_units,) or mapping of name to query
+        A column of the units table, labels, or the units of each group, ``{"face areas": "roi in ['FFA', 'OFA']"}``.
 
     Raises
     ------
     DataError
-        When there is no such column, labels do not fit, or none is there.
+        When there is no such column, labels do not fit, none is there, or a query is unknown or selects no unit.
     """
+    if isinstance(by, Mapping):
+        rows = {str(name): select_rows(trials.units, query, what=f"region '{name}'") for name, query in by.items()}
+        return {name: np.isin(np.arange(trials.n_units), chosen) for name, chosen in rows.items()}
     if isinstance(by, str):
         if not isinstance(trials, Trials) or by not in trials.units:
             known = list(trials.units.columns) if isinstance(trials, Trials) else []

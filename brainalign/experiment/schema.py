@@ -14,10 +14,11 @@ from brainalign.experiment.schema_bci import Bci, BciOnline
 from brainalign.experiment.schema_people import Segments
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
 from brainalign.experiment.schema_rsa import Rsa, RsaRegions
-from brainalign.experiment.schema_voxels import Captions, Synthesis
+from brainalign.experiment.schema_voxels import Ablation, Captions, Synthesis
 from brainalign.experiment.system import System
 
 __all__ = [
+    "Ablation",
     "Analysis",
     "Bci",
     "BciOnline",
@@ -289,6 +290,7 @@ Analysis = Annotated[
     | Evoked
     | Captions
     | Synthesis
+    | Ablation
     | Bci
     | BciOnline,
     Field(discriminator="kind"),

@@ -1,4 +1,4 @@
-"""Analyses that ask voxels: captions and synthesised stimuli."""
+"""Analyses that ask voxels: captions, synthesised stimuli, and decoding without a region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
 
-__all__ = ["Captions", "Sampler", "Synthesis"]
+__all__ = ["Ablation", "Captions", "Sampler", "Synthesis"]
 
 
 class Bank(_Record):
@@ -81,3 +81,29 @@ class Synthesis(_Voxels):
     n: int = Field(default=8, ge=1)
     scales: list[float] = Field(default_factory=list)
     test_size: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Ablation(_Analysis):
+    """Silence each region of a fitted encoder and decode again: what each adds to each latent and attribute.
+
+    `regions` names units by query, otherwise the column `by` does. `attributes` are columns or queries of the trials
+    table. `planted` says which attribute each region carries, where it is known.
+    """
+
+    kind: Literal["ablation"]
+    latents: list[str] = Field(min_length=1)
+    attributes: dict[Identifier, str] = Field(default_factory=dict)
+    by: str = "roi"
+    regions: dict[str, str] | None = Field(default=None, min_length=1)
+    mode: Literal["zero", "mean", "permute", "retrain"] = "permute"
+    encoder: dict[str, Any] = Field(default_factory=dict)
+    planted: dict[str, str] = Field(default_factory=dict)
+    test_size: float = Field(default=0.25, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _planted_is_known(self) -> Ablation:
+        if unknown := sorted(set(self.planted.values()) - set(self.attributes)):
+            raise ValueError(f"planted attributes that are not decoded: {unknown}. Known: {sorted(self.attributes)}")
+        if self.regions is not None and (unknown := sorted(set(self.planted) - set(self.regions))):
+            raise ValueError(f"planted regions that are not silenced: {unknown}. Known: {sorted(self.regions)}")
+        return self

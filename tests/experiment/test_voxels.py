@@ -1,4 +1,4 @@
-"""Experiments that ask voxels: captions and synthesised pictures recover what was planted."""
+"""Experiments that ask voxels: captions, synthesised pictures and silenced regions recover what was planted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from brainalign.errors import SpecError
+from brainalign.errors import DataError, SpecError
 from brainalign.experiment import Experiment, load_experiment, run_experiment
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "experiments"
@@ -44,6 +44,48 @@ def test_pictures_show_what_was_planted(tmp_path):
     assert run.scores["pictures/prior/response, meaning"].value > (
         run.scores["pictures/prior at 0/response, meaning"].value + 0.5
     )
+
+
+@pytest.mark.slow
+def test_decoding_loses_what_a_silenced_region_was_planted_to_carry(tmp_path):
+    plain = shipped("simulated_ablation", n_stimuli=400)
+    run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
+    planted = plain["analyses"][0]["planted"]
+    for region in ("FFA", "V4", "LO", "other"):
+        for task in ("face", "red", "left"):
+            loss = run.scores[f"regions/{task} without {region}"]
+            if planted.get(region) == task:
+                assert loss.low > 0.25, (region, task)
+            else:
+                assert abs(loss.value) < 0.03 and loss.low < 0.01, (region, task)
+    for task in ("meaning", "face", "red", "left"):
+        assert run.scores[f"regions/{task}"].low > 0.8
+        shuffled = run.scores[f"regions/{task}, shuffled"]
+        assert shuffled.low < 0.5 < shuffled.high
+    told = run.report.read_text()
+    assert "What decoding loses without each region" in told and "doubly dissociated" in told
+
+
+def test_a_planted_region_that_nothing_silences_is_refused(tmp_path):
+    plain = shipped("simulated_ablation", n_stimuli=48, n_repetitions=1)
+    plain["analyses"][0] |= {"planted": {"FFB": "face"}, "mode": "zero"}
+    with pytest.raises(DataError, match="unknown planted region 'FFB'"):
+        run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"planted": {"FFA": "cat"}}, "planted attributes that are not decoded"),
+        ({"regions": {"face areas": "roi == 'FFA'"}}, "planted regions that are not silenced"),
+        ({"mode": "zap"}, "'zero', 'mean'"),
+    ],
+)
+def test_ablations_that_could_not_be_right_are_refused(change, message):
+    plain = shipped("simulated_ablation")
+    plain["analyses"][0] |= change
+    with pytest.raises(ValueError, match=message):
+        Experiment.model_validate(plain)
 
 
 @pytest.mark.parametrize(
