@@ -240,7 +240,7 @@ def ablate_regions(
     >>> trials, _ = ba.simulate_subject(latents, rois={"FFA": 20, "PPA": 20}, n_repetitions=2, seed=1)
     >>> train, test = ba.split(trials, by="stimulus_id", seed=0)
     >>> tasks = DecodingTasks(train, latents)
-    >>> losses = ablate_regions(ba.LinearEncoder().fit(train, latents), test, tasks)
+    >>> losses = ablate_regions(ba.encoders.LinearEncoder().fit(train, latents), test, tasks)
     >>> losses.table()["region"].tolist()
     ['FFA', 'PPA']
     """
