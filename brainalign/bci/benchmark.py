@@ -79,10 +79,13 @@ def evaluate_pipelines(
     >>> from sklearn.pipeline import make_pipeline
     >>> from moabb.datasets.fake import FakeDataset
     >>> from moabb.paradigms import LeftRightImagery
+    >>> import mne
+    >>> level = mne.set_log_level("ERROR", return_old_level=True)
     >>> fake = FakeDataset(["left_hand", "right_hand"], n_subjects=1, n_sessions=2, n_runs=1, seed=0)
     >>> table = evaluate_pipelines([fake], {"mdm": make_pipeline(Covariances("oas"), MDM())}, LeftRightImagery())
     >>> len(table), sorted(table["session"].unique())
     (10, ['0', '1'])
+    >>> mne.set_log_level(level)
     """
     chosen = Protocol(protocol) if isinstance(protocol, str) else protocol
     kept = ResultStore(store) if store is not None and not isinstance(store, ResultStore) else store

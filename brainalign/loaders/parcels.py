@@ -129,6 +129,7 @@ def parcel_trials(
             "no event has all its volumes",
             expected=f"{n_volumes} volumes from {delay} s after an onset",
             found=f"{len(series)} volumes, {len(table)} events",
+            fix="ask for fewer volumes or a shorter delay, or give the events of this run",
         )
     from scipy.signal import detrend
 
@@ -163,10 +164,18 @@ def _networks(names: Any, given: Any) -> list[str]:
     else:
         read = read_table(given if isinstance(given, pd.DataFrame | str | PathLike) else pd.DataFrame(given))
         if not {"name", "network"} <= set(read):
-            raise DataError("the table of networks lacks a column", expected="name, network", found=list(read))
+            raise DataError(
+                "the table of networks lacks a column",
+                expected="name, network",
+                found=list(read),
+                fix="name the columns of the table so",
+            )
         table = dict(zip(read["name"].astype(str), read["network"].fillna("").astype(str), strict=True))
     if not set(table) & {str(name) for name in names}:
         raise DataError(
-            "no parcel of the atlas has a network", expected=[str(n) for n in names[:5]], found=[*table][:5]
+            "no parcel of the atlas has a network",
+            expected=[str(n) for n in names[:5]],
+            found=[*table][:5],
+            fix="give the table that belongs to this atlas",
         )
     return [table.get(str(name), "") for name in names]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.onsets import find_onsets
 from brainalign.loaders.ephys.options import EphysOptions
@@ -116,6 +117,7 @@ def _ssvep_exo(spec: DatasetSpec, root: Path, subject: Name) -> Runs:
             path=root / f"subject{int(subject):02d}",
             expected=spec.fact("sessions"),
             found=len(paths),
+            fix=AGAIN,
         )
     made: Runs = {}
     for number, path in enumerate(paths, start=1):
@@ -124,7 +126,9 @@ def _ssvep_exo(spec: DatasetSpec, root: Path, subject: Name) -> Runs:
         events = path.with_name(path.name.removesuffix("_raw.fif") + "-eve.fif")
         table = find_onsets(recording, events, event_id)
         if not np.isin(table["value"], spec.fact("codes")).all():
-            raise DataError("unknown event codes", path=events, expected=event_id, found=sorted(set(table["value"])))
+            raise DataError(
+                "unknown event codes", path=events, expected=event_id, found=sorted(set(table["value"])), fix=AGAIN
+            )
         made[str(number)] = {"1": (recording, table)}
     return made
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainalign.arrays import sha256_file
 from brainalign.errors import DataError
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording
@@ -63,12 +64,19 @@ def load_muse_erp(
         recordings.append(recording)
         tables.append(table)
     if not recordings:
-        raise DataError("no run of this subject is left", path=root, expected="recordings", found=left_out or "no file")
+        raise DataError(
+            "no run of this subject is left", path=root, expected="recordings", found=left_out or "no file", fix=AGAIN
+        )
     trials = load_recordings(recordings, tables, window=window, options=chosen)
     if peak_to_peak is not None:
         kept = np.ptp(trials.responses, axis=2).max(axis=1) <= peak_to_peak
         if not kept.any():
-            raise DataError("no trial is left", expected=f"one within {peak_to_peak} V", fix="a larger peak_to_peak")
+            raise DataError(
+                "no trial is left",
+                expected=f"one within {peak_to_peak} V",
+                found=f"the calmest spans {np.ptp(trials.responses, axis=2).max(axis=1).min():.3g} V",
+                fix="a larger peak_to_peak",
+            )
         left_out.append({"trials": int((~kept).sum()), "why": f"a channel spans more than {peak_to_peak} V"})
         trials = trials.select(kept)
     trials.info["left_out"] = left_out
@@ -94,7 +102,7 @@ def _read(spec: DatasetSpec, path: Path, subject: Name, *, run: int) -> tuple[Re
     labels = dict(zip(spec.fact("codes"), spec.fact("classes"), strict=True))
     samples = np.flatnonzero(marker)
     if strange := set(marker[samples]) - set(labels):
-        raise DataError("unknown markers", path=path, expected=labels, found=sorted(map(int, strange)))
+        raise DataError("unknown markers", path=path, expected=labels, found=sorted(map(int, strange)), fix=AGAIN)
     info = mne.create_info(names, sfreq, "eeg", verbose="error").set_montage("standard_1005", verbose="error")
     entities = {
         "subject": str(subject),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainalign.errors import DataError
 from brainalign.loaders.containers import hdf5_dataset, open_hdf5, readable
+from brainalign.loaders.damage import AGAIN
 from brainalign.loaders.ephys.load import load_recordings
 from brainalign.loaders.ephys.options import EphysOptions
 from brainalign.loaders.ephys.recording import Recording
@@ -95,7 +96,9 @@ def word_events(shown: Any, sfreq: float) -> pd.DataFrame:
     stops = np.r_[starts[1:], len(words)]
     kept = [(start, stop) for start, stop in zip(starts, stops, strict=True) if words[start].strip()]
     if not kept:
-        raise DataError("no word was shown", expected="a word at some samples", found=f"{len(words)} empty ones")
+        raise DataError(
+            "no word was shown", expected="a word at some samples", found=f"{len(words)} empty ones", fix=AGAIN
+        )
     labels = [words[start].strip() for start, _ in kept]
     onset, end = np.array(kept).T / sfreq
     return pd.DataFrame({"onset": onset, "duration": end - onset, "stimulus_id": labels, "label": labels})

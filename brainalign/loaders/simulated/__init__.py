@@ -177,7 +177,12 @@ def preferred_directions(latents: Any, stimuli: Stimuli, prefers: Mapping[str, s
         chosen = stimuli.select(query).ids
         others = [one for one in stimuli.ids if one not in set(chosen)]
         if not others:
-            raise DataError(f"'{roi}' prefers every stimulus", expected="some of them", found=query)
+            raise DataError(
+                f"'{roi}' prefers every stimulus",
+                expected="some of them",
+                found=query,
+                fix="a query that leaves some out",
+            )
         directions[roi] = rows.select(chosen).flat().mean(0) - rows.select(others).flat().mean(0)
     return directions
 
