@@ -1,5 +1,6 @@
 """Decoding: what class a trial belongs to, when that can be read out, and classes never trained on."""
 
+from brainalign.analysis.decoding.attention import AttentionResult, decode_attention, reconstruct_stimulus
 from brainalign.analysis.decoding.classify import ESTIMATORS, DecodingResult, decode
 from brainalign.analysis.decoding.contributions import (
     as_evoked,
@@ -14,17 +15,20 @@ from brainalign.analysis.decoding.zero_shot import zero_shot_decode
 
 __all__ = [
     "ESTIMATORS",
+    "AttentionResult",
     "DecodingResult",
     "ImageryResult",
     "TimeDecodingResult",
     "as_evoked",
     "concept_centres",
     "decode",
+    "decode_attention",
     "decode_imagery",
     "decode_latents_over_time",
     "decode_over_time",
     "haufe_patterns",
     "occlusion",
+    "reconstruct_stimulus",
     "score_subjects",
     "zero_shot_decode",
     "zero_shot_pictures",
