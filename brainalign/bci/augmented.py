@@ -7,6 +7,7 @@ covariance matrix", IEEE TBME 2024, arXiv 2302.04508, eqs. 8-10).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -126,7 +127,7 @@ def augmented_covariances(X: ArrayLike, order: int, lag: int) -> NDArray[np.floa
     return made
 
 
-class ConditionedCovariances(TransformerMixin, BaseEstimator):
+class ConditionedCovariances(TransformerMixin, BaseEstimator, ABC):
     """Trials to covariance matrices that are fit for geometry; a subclass says which (`_covariances`)."""
 
     retain: float | None
@@ -179,8 +180,9 @@ class ConditionedCovariances(TransformerMixin, BaseEstimator):
     def _prepare(self, X: NDArray) -> None:
         """Settings to be learnt on the training trials."""
 
+    @abstractmethod
     def _covariances(self, X: NDArray) -> NDArray[np.float64]:
-        raise NotImplementedError
+        """One matrix of each trial, not yet conditioned."""
 
 
 class AugmentedCovariance(ConditionedCovariances):

@@ -6,6 +6,7 @@ The algorithms of Barachant et al. (2010, LVA/ICA; 2012, IEEE TBME 59, 920-928),
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -78,10 +79,13 @@ class TangentSpace(TransformerMixin, BaseEstimator):
         return tangent_vectors(X, self.mean_)
 
 
-class _ByDistance(ClassifierMixin, BaseEstimator):
+class _ByDistance(ClassifierMixin, BaseEstimator, ABC):
     """Decides for the nearest class; a subclass says how far each is (`transform`)."""
 
     classes_: NDArray
+
+    def __init__(self, *, tolerance: float = 1e-5) -> None:
+        self.tolerance = tolerance
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Class of each matrix."""
@@ -91,9 +95,9 @@ class _ByDistance(ClassifierMixin, BaseEstimator):
         """Softmax of the negative squared distances, (n_trials, n_classes)."""
         return softmax(-np.square(self.transform(X)), axis=1)
 
+    @abstractmethod
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Distance to each class, (n_trials, n_classes)."""
-        raise NotImplementedError
 
 
 class MDM(_ByDistance):
@@ -117,9 +121,6 @@ class MDM(_ByDistance):
     >>> MDM().fit(C, y).score(C, y)
     1.0
     """
-
-    def __init__(self, *, tolerance: float = 1e-5) -> None:
-        self.tolerance = tolerance
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Mean of each class.
@@ -174,9 +175,6 @@ class FgMDM(_ByDistance):
     >>> FgMDM().fit(C, y).score(C, y)
     1.0
     """
-
-    def __init__(self, *, tolerance: float = 1e-5) -> None:
-        self.tolerance = tolerance
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Find the directions, then the class means; parameters and errors as of `MDM.fit`."""

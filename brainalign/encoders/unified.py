@@ -14,7 +14,7 @@ from brainalign.encoders.ephys.scaling import channel_scales
 from brainalign.encoders.network import NetworkEncoder
 from brainalign.encoders.subjects import Samples, several
 from brainalign.encoders.unified_network import Recording, UnifiedNetwork
-from brainalign.errors import DataError, unknown
+from brainalign.errors import DataError
 from brainalign.latents.base import Latents
 from brainalign.voxelwise.samples import is_trials
 
@@ -213,13 +213,7 @@ class UnifiedEncoder(NetworkEncoder):
         return Recording(self._modality(name), n_flat // (n_times or 1), n_times)
 
     def _loss(self) -> ContrastLoss:
-        weights = dict.fromkeys(self.target_shapes_, 1 / len(self.target_shapes_))
-        for name in self.target_weights or {}:
-            if name not in weights:
-                raise unknown("target", name, weights)
-        if not (self.temperature > 0 and self.regression >= 0):
-            raise DataError("an option is out of range", expected="temperature > 0, regression >= 0")
-        return ContrastLoss(weights | dict(self.target_weights or {}), self.regression, self.temperature)
+        return ContrastLoss.over(self.target_shapes_, self.target_weights, self.regression, self.temperature)
 
     def _decode(self, x: torch.Tensor, subject: torch.Tensor) -> dict[str, torch.Tensor]:
         return self.network_(x, subject)

@@ -89,13 +89,13 @@ def test_no_train_window_comes_near_a_test_window() -> None:
 
 def test_blocks_find_nothing_in_noise_where_shuffled_folds_do() -> None:
     """At 90 % overlap, drifting noise without any information in the labels."""
-    datasets = [dataset_of(2 * seed, 2 * seed + 1, code=f"Noise{seed}", drift=0.3) for seed in range(3)]
+    datasets = [dataset_of(2 * seed, 2 * seed + 1, code=f"Noise{seed}", drift=0.3) for seed in range(5)]
     paradigm = PseudoOnlineParadigm(8.0, 20.0, window=2.0, step=0.2)
     pipelines = {"1nn": make_pipeline(power(), KNeighborsClassifier(1))}
     blocked = evaluate_pipelines(datasets, pipelines, paradigm, protocol="pseudo_online")
     with pytest.warns(UserWarning, match="shuffled folds leak"):
         shuffled = evaluate_pipelines(datasets, pipelines, paradigm, protocol="pseudo_online_shuffled")
-    assert abs(blocked["score"].mean() - 0.5) < 0.04 and shuffled["score"].mean() > 0.8
+    assert abs(blocked["score"].mean() - 0.5) < 0.03 and shuffled["score"].mean() > 0.8
     assert (blocked["chance"] == 0.5).all()
 
 

@@ -124,13 +124,7 @@ class SignalEncoder(NetworkEncoder):
         return network(*shape, **sizes)
 
     def _loss(self) -> ContrastLoss:
-        weights = dict.fromkeys(self.target_shapes_, 1 / len(self.target_shapes_))
-        for name in self.target_weights or {}:
-            if name not in weights:
-                raise unknown("target", name, weights)
-        if not (self.temperature > 0 and self.regression >= 0):
-            raise DataError("an option is out of range", expected="temperature > 0, regression >= 0")
-        return ContrastLoss(weights | dict(self.target_weights or {}), self.regression, self.temperature)
+        return ContrastLoss.over(self.target_shapes_, self.target_weights, self.regression, self.temperature)
 
     def _decode(self, x: torch.Tensor, subject: torch.Tensor) -> dict[str, torch.Tensor]:
         made = self.network_(x, subject)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
 from brainalign.learning import Batch, WholeBatchLoss
 from brainalign.learning.adapters import SubjectAdapters
 from brainalign.learning.losses import info_nce, mse
@@ -167,6 +167,26 @@ class ContrastLoss(WholeBatchLoss):
     regression: float
     temperature: float
     legacy: bool = False
+
+    @classmethod
+    def over(
+        cls, targets: Iterable[str], weights: Mapping[str, float] | None, regression: float, temperature: float
+    ) -> Self:
+        """The loss over some targets, all of one weight where none is given.
+
+        Raises
+        ------
+        DataError
+            When a weight is given for another target, or a number is out of range.
+        """
+        equal = dict.fromkeys(targets, 1.0)
+        equal = {name: 1 / len(equal) for name in equal}
+        for name in weights or {}:
+            if name not in equal:
+                raise unknown("target", name, equal)
+        if not (temperature > 0 and regression >= 0):
+            raise DataError("an option is out of range", expected="temperature > 0, regression >= 0")
+        return cls(equal | dict(weights or {}), regression, temperature)
 
     def outputs(self, model: SignalNetwork, batch: Batch) -> dict[str, torch.Tensor]:
         return model(batch["x"], batch["subject"])
