@@ -78,6 +78,16 @@ SHOWN = {
         "regions/red without V4": "what that loses without the region for red",
         "regions/red without FFA": "the same without the region for faces",
     },
+    "simulated_captions": {
+        "captions/named": "simulated, regions for four categories: the planted one in a voxel's caption",
+        "captions/named, shuffled weights": "control: shuffled weights",
+    },
+    "simulated_synthesis": {
+        "pictures/guided-told/category": "pictures made for each region: the planted category read off them",
+        "pictures/guided-alone/category": "the same, by the gradient alone",
+        "pictures/guided-told/response, meaning": "response in SD, judge on other data (ceiling: natural pictures, 99 %)",
+        "pictures/guided-told/response, other": "the same, judge on another network too",
+    },
     "story_segments": {
         "segments/shared space": "fMRI, 36 people hear a story: ten volumes found in the others, correlated components",
         "segments/units as they are": "the same, hubs as they are",

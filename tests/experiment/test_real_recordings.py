@@ -21,6 +21,8 @@ NEEDS = {
     "ieeg_bids": "ieeg_bids",
     "ssvep_exo": "ssvep_exo",
     "eegmmidb_pseudo_online": "eegmmidb_s001",
+    "eegmmidb_time": "eegmmidb_s001",
+    "muse_n170": "muse_erp",
 }
 
 
