@@ -85,7 +85,7 @@ SHOWN = {
     "simulated_synthesis": {
         "pictures/guided-told/category": "pictures made for each region: the planted category read off them",
         "pictures/guided-alone/category": "the same, by the gradient alone",
-        "pictures/guided-told/response, meaning": "response in SD, judge on other data (ceiling: natural pictures, 99 %)",
+        "pictures/guided-told/response, meaning": "response in SD, judge on other data (ceiling: natural, 99 %)",
         "pictures/guided-told/response, other": "the same, judge on another network too",
     },
     "story_segments": {

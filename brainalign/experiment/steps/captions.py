@@ -24,7 +24,7 @@ from brainalign.latents.base import Latents
 from brainalign.report import plots
 from brainalign.report.report import Report
 from brainalign.scenes import draw_scenes
-from brainalign.scoring.resampling import mean_ci
+from brainalign.scoring.classification import clopper_pearson
 from brainalign.scoring.score import Score
 from brainalign.splits import split
 from brainalign.voxelwise import Ridge
@@ -86,19 +86,19 @@ def compute(analysis: Captions, context: Context) -> StepResult:
 
 def named_score(label: str, named: np.ndarray, planted: np.ndarray, n_categories: int, split_hash: str) -> Score:
     """Share of voxels (or pictures) whose category is the planted one."""
-    right = (named == planted).astype(np.float64)
-    low, high = mean_ci(right) if len(right) else (np.nan, np.nan)
+    right = named == planted
+    low, high = clopper_pearson(int(right.sum()), len(right)) if len(right) else (np.nan, np.nan)
     return Score(
         f"planted category {label}",
         float(right.mean()) if len(right) else None,
         ceiling=1.0,
         chance=1.0 / n_categories,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         n=len(right),
         split=split_hash,
         protocol="zero-shot among the categories, voxels predicted above chance on held-out pictures (q < 0.05)",
-        how="share of voxels, percentile bootstrap over voxels",
+        how="share of voxels, Clopper-Pearson interval",
         why=dict.fromkeys(("value", "low", "high"), "no voxel is predicted above chance"),
     )
 

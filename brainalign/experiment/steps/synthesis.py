@@ -132,7 +132,7 @@ def _told(score: Score, what: str) -> Score:
     return replace(
         score,
         protocol="category read by a classifier that saw neither guide nor generator",
-        how=f"share of {what}, percentile bootstrap over {what}",
+        how=f"share of {what}, Clopper-Pearson interval",
         split=None,
         why={**score.why, "split": "pictures made are of no split"},
     )
