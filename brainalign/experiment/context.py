@@ -26,7 +26,7 @@ from brainalign.experiment.schema import (
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
 from brainalign.loaders.datasets.images92 import SubjectRdms
-from brainalign.loaders.registry import data_root, load
+from brainalign.loaders.registry import data_root, load, load_latents
 from brainalign.specs import DatasetSpec
 from brainalign.splits import Fold, contiguous_folds, folds
 from brainalign.stimuli import Stimuli
@@ -142,6 +142,9 @@ class Context:
         """Latents of one entry, by label: one for an embedding, one per layer otherwise."""
         if name not in self._latents:
             wanted = self.experiment.latents[name]
+            if wanted.released is not None:
+                self._latents[name] = {name: self._released(wanted.released)}
+                return self._latents[name]
             if wanted.columns is not None or wanted.model is None:
                 self._latents[name] = {name: _columns(self.trials, wanted.columns or [], name)}
                 return self._latents[name]
@@ -159,6 +162,12 @@ class Context:
             )
             self._latents[name] = named
         return self._latents[name]
+
+    def _released(self, features: str) -> Latents:
+        """Features of the release, of the stimuli that were recorded."""
+        wanted = self.experiment.dataset
+        found = load_latents(wanted.name, features, root=None if wanted.root is None else placed(wanted.root))
+        return found.select(list(dict.fromkeys(self.trials.stimulus_ids)))
 
     def model_table(self, name: str) -> pd.DataFrame:
         """A model RDM as a square table, labelled by the conditions."""
@@ -203,6 +212,11 @@ class Context:
         return {
             "analysis": analysis.model_dump(),
             "latents": {name: self.experiment.latents[name].model_dump() for name in wanted},
+            "released": {
+                name: sha256_array(self.latents(name)[name].values)
+                for name in wanted
+                if self.experiment.latents[name].released
+            },
             "models": {name: self.model_table(name).to_dict() for name in models},
             "data": self.fingerprint,
             "seed": self.experiment.seed,

@@ -88,9 +88,10 @@ class Average(_Record):
 
 
 class LatentsOf(_Record):
-    """A network, and which of its layers; or columns of the trials table, such as the kinematics of a movement."""
+    """A network, and which of its layers; columns of the trials table, such as kinematics; or features as released."""
 
     model: str | None = None
+    released: str | None = None
     columns: list[str] | None = Field(default=None, min_length=1)
     layers: list[str] | None = None
     pool: Literal["mean", "flatten", "cls"] | None = None
@@ -98,8 +99,10 @@ class LatentsOf(_Record):
 
     @model_validator(mode="after")
     def _one_source(self) -> LatentsOf:
-        if (self.model is None) == (self.columns is None):
-            raise ValueError("latents come from a `model` or from `columns` of the trials, one of the two")
+        if sum(one is not None for one in (self.model, self.columns, self.released)) != 1:
+            raise ValueError(
+                "latents come from a `model`, from `columns` of the trials, or are `released`, one of the three"
+            )
         return self
 
 

@@ -11,6 +11,7 @@ _HOMES = {
     "load_bids_fmri": "brainalign.loaders.bids",
     "load_ephys": "brainalign.loaders.ephys",
     "load_fmri": "brainalign.loaders.fmri",
+    "load_latents": "brainalign.loaders.registry",
     "load_surface": "brainalign.loaders.surface",
     "read_events": "brainalign.loaders.events",
     "simulate_subject": "brainalign.loaders.simulated",

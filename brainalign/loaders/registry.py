@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.errors import DataError, closest
+from brainalign.latents.base import Latents
 from brainalign.specs import DatasetSpec
 
-__all__ = ["data_root", "load", "spec_folder"]
+__all__ = ["data_root", "load", "load_latents", "spec_folder"]
 
 # Kind of loader in the spec -> function(spec, root, *, subject, **options).
 _LOADERS = {
@@ -41,6 +42,8 @@ _LOADERS = {
     "things_fmri": "datasets.things_fmri:load_things_fmri",
     "things_meg": "datasets.things_meg:load_things_meg",
 }
+# Kind of loader -> function(spec, root, name): features that a release brings along.
+_FEATURES = {"podcast_ecog": "datasets.podcast_ecog:podcast_features"}
 # Loaders that find their files by themselves where there is no folder.
 _NEED_NO_FOLDER = ("moabb", "simulated")
 
@@ -84,8 +87,7 @@ def load(
         When files are missing or damaged, or the loader has no such option.
     """
     spec = name if isinstance(name, DatasetSpec) else DatasetSpec.load(name)
-    module, _, function = _LOADERS[spec.loader].partition(":")
-    loader = getattr(import_module(f"brainalign.loaders.{module}"), function)
+    loader = _function(_LOADERS[spec.loader])
     _check_options(loader, options, spec)
     chosen = None if subject is None else spec.subject(subject)
     if chosen is None and signature(loader).parameters["subject"].default is Parameter.empty:
@@ -94,6 +96,36 @@ def load(
     if hasattr(loaded, "info"):
         loaded.info.update(dataset=spec.id, modality=spec.modality)
     return loaded
+
+
+def load_latents(name: str | DatasetSpec, features: str, *, root: str | os.PathLike[str] | None = None) -> Latents:
+    """What a network makes of the stimuli of a data set whose release brings such features along.
+
+    Parameters
+    ----------
+    name, root
+        As `load` takes them.
+    features : str
+        Which ones, such as "gpt2-xl" of ``podcast_ecog``.
+
+    Raises
+    ------
+    DataError
+        When the data set brings none, or files are missing or damaged.
+    """
+    spec = name if isinstance(name, DatasetSpec) else DatasetSpec.load(name)
+    if spec.loader not in _FEATURES:
+        raise DataError(
+            f"'{spec.id}' brings no features along",
+            expected=sorted(_FEATURES),
+            fix="extract latents from its stimuli: brainalign.extract",
+        )
+    return _function(_FEATURES[spec.loader])(spec, spec_folder(spec, root), features)
+
+
+def _function(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
+    return getattr(import_module(f"brainalign.loaders.{module}"), function)
 
 
 def _folder(spec: DatasetSpec, root: str | os.PathLike[str] | None) -> Path | None:

@@ -188,7 +188,7 @@ def test_experiments_that_could_not_be_right_are_refused(changes, message):
 
 @pytest.mark.parametrize("wanted", [{}, {"model": "pixels:8", "columns": ["f0"]}])
 def test_latents_have_one_source(wanted):
-    with pytest.raises(ValidationError, match="one of the two"):
+    with pytest.raises(ValidationError, match="one of the three"):
         planted.experiment(LAYERS, latents={"first": wanted, "second": {"columns": ["s0"]}})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -44,6 +45,24 @@ def test_single_word_production_on_a_generated_tree(tmp_path):
     tree = make_tree("single_word_production", tmp_path / "tree", subjects=[1], sizes=sizes)
     made = run_experiment(shipped("single_word_production", tree.root), out=tmp_path / "run")
     assert made.report.is_file()
+
+
+def test_podcast_ecog_on_a_generated_tree(tmp_path):
+    """Planted: high gamma follows a word's features 150 ms after its onset, in every electrode."""
+    tree = make_tree("podcast_ecog", tmp_path / "tree", subjects=[1], sizes={"seconds": 30.0})
+    experiment = shipped("podcast_ecog", tree.root)
+    experiment = experiment.model_copy(update={"dataset": experiment.dataset.model_copy(update={"subject": 1})})
+    made = run_experiment(experiment, out=tmp_path / "run")
+    assert made.report.is_file() and "words/all units/gpt2" in made.scores
+    times = np.linspace(-0.5, 0.8, 27)
+    r = np.load(made.folder / "steps" / "words" / "r.npy").reshape(-1, len(times))
+    assert (np.abs(times[r.argmax(axis=1)] - 0.15) < 0.051).all() and (r.max(axis=1) > 0.9).all()
+    assert np.abs(r[:, times < -0.1]).mean() < 0.2
+    features = tree.root / "stimuli" / "gpt2-xl" / "features.hdf5"
+    with h5py.File(features, "a") as file:
+        file["vectors"][:] = np.random.default_rng(0).permutation(file["vectors"][:])
+    shuffled = run_experiment(experiment, out=tmp_path / "shuffled").scores
+    assert shuffled["words/all units/explained"].value == 0 < made.scores["words/all units/explained"].value
 
 
 def test_the_classifier_is_cross_validated_and_refuses_what_it_does_not_know():

@@ -72,7 +72,8 @@ def delayed(latents: Latents, trials: Trials, analysis: _Delayed) -> Latents:
 
 def regions_of(trials: Trials) -> np.ndarray:
     """Region of each unit; all are one where none is told."""
-    column = next((name for name in ("roi", "region") if name in trials.units), None)
+    told = (name for name in ("roi", "region") if name in trials.units and (trials.units[name] != "n/a").any())
+    column = next(told, None)
     return trials.units[column].astype(str).to_numpy() if column else np.full(trials.n_units, "all units")
 
 

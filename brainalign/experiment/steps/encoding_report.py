@@ -26,6 +26,8 @@ def show(report: Report, analysis: Encoding, result: StepResult, context: Contex
     _layers_by_region(report, analysis, result)
     if len(labels) > 1:
         _preferences(report, trials, result, table)
+    if trials.times is not None:
+        _over_time(report, trials, result)
     maps = _maps(analysis, result, context)
     show_on_brain(report, trials, maps["best_r"], "Best r over layers, per unit.")
     if isinstance(trials.space, SurfaceSpace):
@@ -49,6 +51,17 @@ def _maps(analysis: Encoding, result: StepResult, context: Context) -> dict[str,
     from brainalign.experiment.steps.encoding import unit_maps
 
     return unit_maps(analysis, result, context)
+
+
+def _over_time(report: Report, trials: Trials, result: StepResult) -> None:
+    """Mean over units of each layer's r, and the unit that reaches highest, by time."""
+    labels, times = result.facts["labels"], np.asarray(trials.times)
+    r = np.asarray(result.arrays["r"]).reshape(len(labels), trials.n_units, len(times))
+    curves = {f"{label}, mean of units": np.nanmean(one, axis=0) for label, one in zip(labels, r, strict=True)}
+    layer, unit, _ = np.unravel_index(np.nanargmax(r), r.shape)
+    curves[f"{labels[layer]}, {trials.units['name'].iloc[unit]}"] = r[layer, unit]
+    figure = plots.time_course(times, curves, chance=0.0, label="r")
+    report.add_figure(figure, "How well responses at each time are predicted: the mean of all units, and the best one.")
 
 
 def _layers_by_region(report: Report, analysis: Encoding, result: StepResult) -> None:

@@ -11,12 +11,13 @@ from brainalign.trials import Trials
 
 __all__ = ["show_on_brain"]
 
+_FEWEST_SENSORS = 4
 _FLAT = 3
 """A volume of no more slices than this is shown as slices alone."""
 
 
 def show_on_brain(report: Report, trials: Trials, values: np.ndarray, caption: str, *, label: str = "r") -> None:
-    """Slices and an interactive view of a volume, or the topography of sensors with known places."""
+    """Slices and an interactive view of a volume, or the topography of sensors outside the head with known places."""
     if isinstance(trials.space, VolumeSpace):
         image = trials.space.to_nifti(values, trials.units, fill=np.nan)
         report.add_figure(plots.brain_slices(image, label=label), caption)
@@ -25,5 +26,7 @@ def show_on_brain(report: Report, trials: Trials, values: np.ndarray, caption: s
             report.add_html_view(plots.brain_view(view), caption + " Drag to move through the volume.")
     elif isinstance(trials.space, SensorSpace):
         info = trials.space.info(trials.units)
-        if any(np.any(channel["loc"][:3]) for channel in info["chs"]):
+        places = np.array([channel["loc"][:3] for channel in info["chs"]])
+        inside = set(info.get_channel_types()) & {"seeg", "ecog", "dbs"}
+        if not inside and (np.isfinite(places).all(axis=1) & places.any(axis=1)).sum() >= _FEWEST_SENSORS:
             report.add_figure(plots.topomap(values, info, label=label), caption)

@@ -21,7 +21,8 @@ from brainalign.trials import Trials
 
 __all__ = ["load_single_word_production", "word_events"]
 
-_VOLT = 1e-6  # the file holds microvolts
+_SIGNALS, _WORDS = "acquisition/iEEG/data", "acquisition/Stimulus/data"
+_VOLTS = {"v": 1.0, "volt": 1.0, "mv": 1e-3, "millivolt": 1e-3, "uv": 1e-6, "microvolt": 1e-6, "nv": 1e-9}
 
 
 def load_single_word_production(
@@ -31,6 +32,7 @@ def load_single_word_production(
     subject: Name,
     regions: Any = None,
     region_column: str = "location",
+    unit: str | None = None,
     **options: Any,
 ) -> Trials:
     """Load stereo-EEG cut at the words that were shown, and said.
@@ -43,6 +45,9 @@ def load_single_word_production(
         Region of each contact, as `brainalign.loaders.montage.attach_regions` takes it; by default
         ``electrodes.tsv`` where it is there and has the column.
     region_column : str
+    unit : str, optional
+        Of the signals, such as "uV". By default what the recording says (``unit`` times ``conversion``) and
+        ``channels.tsv`` says (``units``), else what the spec does.
     **options
         ``tmin``, ``tmax`` and `EphysOptions`, such as ``reference="bipolar"``, ``high_gamma=(70, 170)`` and
         ``resample``. Words too near to an end of the recording are left out by default (``edges="drop"``).
@@ -55,15 +60,18 @@ def load_single_word_production(
     Raises
     ------
     DataError
-        When a file is damaged, or signals, words and channels do not fit each other.
+        When a file is damaged, signals, words and channels do not fit each other, or recording and channels.tsv state
+        different units.
     """
     import mne
 
     path, table = spec.path(root, "recording", subject=subject), spec.path(root, "channels", subject=subject)
     with open_hdf5(path) as file, readable(path):
-        signals = np.asarray(hdf5_dataset(file, "acquisition/iEEG/data", path)[()], dtype=np.float64)
-        shown = np.asarray(hdf5_dataset(file, "acquisition/Stimulus/data", path)[()])
-    names = clean_names(read_table(table, ["name"])["name"].tolist(), path=table)
+        recorded = hdf5_dataset(file, _SIGNALS, path)
+        signals, told = np.asarray(recorded[()], dtype=np.float64), dict(recorded.attrs)
+        shown = np.asarray(hdf5_dataset(file, _WORDS, path)[()])
+    channels = read_table(table, ["name"])
+    names = clean_names(channels["name"].tolist(), path=table)
     if signals.ndim != 2 or signals.shape[1] != len(names) or len(shown) != len(signals):
         raise DataError(
             "signals, words and channels do not fit each other",
@@ -73,7 +81,10 @@ def load_single_word_production(
             fix="download the recording and its channels.tsv again",
         )
     sfreq = float(spec.fact("sfreq"))
-    raw = mne.io.RawArray(signals.T * _VOLT, mne.create_info(names, sfreq, "seeg"), verbose="error")
+    volts = _size(unit) if unit is not None else _volts(told, channels, path) or _size(spec.fact("unit"))
+    if volts is None:
+        raise DataError("not a unit of voltage", path=path, expected=list(_VOLTS), found=unit or spec.fact("unit"))
+    raw = mne.io.RawArray(signals.T * volts, mne.create_info(names, sfreq, "seeg"), verbose="error")
     chosen = EphysOptions.of({"edges": "drop", **{k: v for k, v in options.items() if k not in ("tmin", "tmax")}})
     window = (options.get("tmin"), options.get("tmax"))
     labels = {"subject": str(subject), "run": "1"}
@@ -81,6 +92,29 @@ def load_single_word_production(
     where = regions if regions is not None else _electrodes(spec, root, subject, region_column)
     units = _regions(made.units, where, region_column)
     return made.with_responses(made.responses, units).with_trials(subject=str(subject))
+
+
+def _volts(told: dict[str, Any], channels: pd.DataFrame, path: Path) -> float | None:
+    """Volts of one unit of the signals, by the recording's attributes and the channels' table; None where untold."""
+    stated: dict[str, float] = {}
+    if size := _size(told.get("unit", "")):
+        stated["the recording"] = size * float(told.get("conversion", 1.0))
+    stated |= {f"channels.tsv ({one})": size for one in channels.get("units", []) if (size := _size(one))}
+    if stated and max(stated.values()) > 1.001 * min(stated.values()):
+        raise DataError(
+            "the unit of the signals is stated in different ways",
+            path=path,
+            expected="one unit",
+            found=", ".join(f"{size:g} V by {where}" for where, size in stated.items()),
+            fix="unit='uV', or another, says which it is",
+        )
+    return next(iter(stated.values()), None)
+
+
+def _size(unit: Any) -> float | None:
+    """Volts of a unit by its name, or None."""
+    name = (unit.decode() if isinstance(unit, bytes) else str(unit)).strip().lower().replace("µ", "u")
+    return _VOLTS.get(name.replace("μ", "u").removesuffix("s"))
 
 
 def word_events(shown: Any, sfreq: float) -> pd.DataFrame:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from brainalign.errors import DataError, SpecError
-from brainalign.loaders import load
+from brainalign.loaders import load, load_latents
 from brainalign.loaders.trees import Tree, make_tree
 from tests.loaders.planted import weights_found
 
@@ -59,6 +60,18 @@ def test_podcast_words_of_several_tokens_and_bad_channels(podcast: Tree) -> None
         "\tword_idx\tword\ttoken\tstart\tend\n"
         "0\t0\tpodcast\tpod\t1.0\t1.3\n1\t0\tpodcast\tcast\t1.0\t1.5\n2\t1\tnull\tx\tn/a\tn/a\n3\t2\tgo\tgo\t2.0\t2.1\n"
     )
+    vectors = np.array([[1.0, 0.0], [3.0, 2.0], [9.0, 9.0], [5.0, 5.0]])
+    with h5py.File(transcript.with_name("features.hdf5"), "w") as file:
+        file["vectors"] = vectors
+    latents = load_latents("podcast_ecog", "gpt2-xl", root=podcast.root)
+    assert latents.ids == ("word_00000", "word_00001")
+    np.testing.assert_array_equal(latents.values, [[2.0, 1.0], [5.0, 5.0]])
+    with h5py.File(transcript.with_name("features.hdf5"), "w") as file:
+        file["vectors"] = vectors[1:]
+    with pytest.raises(DataError, match="do not fit each other"):
+        load_latents("podcast_ecog", "gpt2-xl", root=podcast.root)
+    with pytest.raises(DataError, match="'du_in' brings no features along"):
+        load_latents("du_in", "gpt2-xl", root=podcast.root)
     channels = next((podcast.root / "sub-01" / "ieeg").glob("*channels.tsv"))
     channels.write_text(channels.read_text(encoding="utf-8-sig").replace("good", "bad", 1), encoding="utf-8-sig")
     trials = load("podcast_ecog", root=podcast.root, subject=1, tmin=0, tmax=0.2)

@@ -49,6 +49,32 @@ def test_stretches_of_a_word() -> None:
         word_events(["", " "], 1.0)
 
 
+def test_the_unit_is_taken_from_the_recording_or_its_channels(tree: Tree) -> None:
+    """Microvolts by the planted channels.tsv; volts times a conversion, or millivolts, where the recording says so."""
+    path, table = next(tree.root.glob("sub-01/ieeg/*.nwb")), next(tree.root.glob("sub-01/ieeg/*_channels.tsv"))
+    micro, text = read(tree).responses, table.read_text()
+
+    def state(unit: str, conversion: float, listed: str) -> None:
+        with h5py.File(path, "a") as file:
+            file["acquisition/iEEG/data"].attrs.update({"unit": unit, "conversion": conversion})
+        table.write_text(text.replace("uV", listed))
+
+    for unit, conversion, listed, factor in (
+        ("volts", 1e-6, "µV", 1.0),
+        ("unknown", 1.0, "mV", 1e3),
+        ("unknown", 1.0, "n/a", 1.0),
+        ("millivolts", 0.5, "n/a", 500.0),
+    ):
+        state(unit, conversion, listed)
+        np.testing.assert_allclose(read(tree).responses, factor * micro, rtol=1e-5)
+    state("volts", 1.0, "uV")
+    with pytest.raises(DataError, match=r"stated in different ways[\s\S]*1 V by the recording[\s\S]*unit='uV'"):
+        read(tree)
+    np.testing.assert_allclose(read(tree, unit="uV").responses, micro, rtol=1e-5)
+    with pytest.raises(DataError, match="not a unit of voltage"):
+        read(tree, unit="tesla")
+
+
 def test_damage_is_named(tree: Tree) -> None:
     path = next(tree.root.glob("sub-01/ieeg/*.nwb"))
     whole = path.read_bytes()
