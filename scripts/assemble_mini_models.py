@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mini_models import data, networks
+from mini_models import confirm, data, networks
 from safetensors.torch import load_file
 
 from brainalign.arrays import sha256_file
@@ -41,11 +41,16 @@ def card(report: dict[str, Any]) -> str:
     lines.append(f"| by CLIP (chance {1 / report['guidance']['scenes']:.3f}) | {told} |")
     steps = {f"{name}_steps": report[name]["steps"] for name in ("clip", "vae", "judge", "unet")}
     again = report.get("samples measured", {"date": report["date"], "machine": report["machine"]})
-    return (
-        (SCRIPTS / "mini_models" / "card.md")
-        .read_text()
-        .format(**{**report, **steps, **report["seeds"]}, table="\n".join(lines), again=again)
-    )
+    text = (SCRIPTS / "mini_models" / "card.md").read_text()
+    made = text.format(**{**report, **steps, **report["seeds"]}, table="\n".join(lines), again=again)
+    return made + confirmed(report.get("confirmed"))
+
+
+def confirmed(found: dict[str, Any] | None) -> str:
+    """What `measure_mini_models.py --seed` found, as a section of the card."""
+    if found is None:
+        return ""
+    return (SCRIPTS / "mini_models" / "confirmed.md").read_text().format(**found, table=confirm.table(found))
 
 
 def assemble_clip(source: Path, folder: Path) -> None:

@@ -56,7 +56,7 @@ def measure_halves(
     half = len(images) // 2
     sheet, means = [], []
     for guidance in guidances:
-        found, told = _drawn(models, images[:half], truth[:half], guidance)
+        found, told = drawn(models, images[:half], truth[:half], guidance)
         note(f"choosing at guidance {guidance:g}", told)
         sheet.append(found[:24])
         means.append(float(np.mean([told[name] for name in LABELS])))
@@ -64,12 +64,13 @@ def measure_halves(
     note("guidance", {"chosen": best, "scenes": half, "mean read": dict(zip(map(str, guidances), means))})
     true = images[half:].float() / 255
     note("judge on the reporting half", measures.measure_judge(models.judge, true, truth[half:]))
-    found, told = _drawn(models, images[half:], truth[half:], best)
+    found, told = drawn(models, images[half:], truth[half:], best)
     note(f"samples at guidance {best:g}", told)
     return [*sheet, found[:24]]
 
 
-def _drawn(models: Models, images: Tensor, truth: np.ndarray, guidance: float) -> tuple[Tensor, dict[str, float]]:
+def drawn(models: Models, images: Tensor, truth: np.ndarray, guidance: float) -> tuple[Tensor, dict[str, float]]:
+    """Pictures made of true embeddings, and what is measured of them: shares read by the judge, PSNR, by CLIP."""
     n = len(images)
     given = measures.embed_images(models.clip, images)
     levels = torch.zeros(n, dtype=torch.long, device=images.device)
