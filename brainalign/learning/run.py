@@ -15,7 +15,7 @@ from brainalign.errors import DataError
 from brainalign.learning.batches import Batch, Batches
 from brainalign.learning.checkpoints import Checkpoints
 from brainalign.learning.options import TrainOptions
-from brainalign.learning.randomness import random_state, seeded, set_random_state
+from brainalign.learning.randomness import Generators, seeded
 from brainalign.learning.setup import make_accelerator, make_optimiser
 from brainalign.learning.snapshots import Progress, identity, write_snapshot
 from brainalign.learning.whole_batch import WholeBatchLoss, backward_in_parts, values_in_parts
@@ -41,7 +41,9 @@ class Run:
         self.loss, self.options, self.store = loss, options, store
         self.accelerator = make_accelerator(options)
         device = self.accelerator.device
-        self.optimiser = self.accelerator.prepare(make_optimiser(model.to(device), options))
+        plain = make_optimiser(model.to(device), options)
+        # Without gradients to scale, what accelerate puts around an optimiser only costs time at every step.
+        self.optimiser = plain if self.accelerator.scaler is None else self.accelerator.prepare(plain)
         self.model, self.original = self.accelerator.prepare(model), model
         self.data = Batches(data, options.batch_size, device=device, seed=options.seed, drop_last=options.drop_last)
         self.validation = None
@@ -113,7 +115,7 @@ class Run:
         """Do `work`; where memory runs out, cut batches into twice as many parts and do it again."""
         from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        before = random_state()
+        before = Generators.now()
         while True:
             try:
                 return work()
@@ -130,7 +132,7 @@ class Run:
             # Outside the handler: until it is left, the traceback keeps the tensors of the failed step alive.
             self.optimiser.zero_grad()
             clear_device_cache(garbage_collection=True)
-            set_random_state(before)
+            before.put_back()
             self.state.accumulate = min(2 * self.state.accumulate, self.data.batch_size)
             warnings.warn(f"out of memory: batches go in {self.state.accumulate} parts from here", stacklevel=2)
 

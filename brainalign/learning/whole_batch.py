@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from brainalign.learning.batches import Batch
-from brainalign.learning.randomness import random_state, set_random_state
+from brainalign.learning.randomness import Generators
 
 __all__ = ["WholeBatchLoss", "backward_in_parts", "values_in_parts"]
 
@@ -50,7 +50,7 @@ def backward_in_parts(
     states, made = [], []
     with torch.no_grad(), accelerator.autocast():
         for part in parts:
-            states.append(random_state())
+            states.append(Generators.now())
             made.append(dict(loss.outputs(model, _rows(batch, part))))
     joined = {name: torch.cat([one[name] for one in made]).requires_grad_() for name in made[0]}
     with accelerator.autocast():
@@ -58,9 +58,9 @@ def backward_in_parts(
     slopes = dict(
         zip(joined, torch.autograd.grad(values["loss"], list(joined.values()), allow_unused=True), strict=True)
     )
-    after = random_state()
+    after = Generators.now()
     for part, state in zip(parts, states, strict=True):
-        set_random_state(state)
+        state.put_back()
         index = torch.as_tensor(part, device=next(iter(joined.values())).device)
         with accelerator.autocast():
             again = loss.outputs(model, _rows(batch, part))
@@ -68,7 +68,7 @@ def backward_in_parts(
             (again[name].float() * slope[index].float()).sum() for name, slope in slopes.items() if slope is not None
         ]
         accelerator.backward(torch.stack(pulls).sum())
-    set_random_state(after)
+    after.put_back()
     return {name: value.detach() for name, value in values.items()}
 
 

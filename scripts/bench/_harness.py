@@ -22,6 +22,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+TURNS = "turns"
 COLUMNS = (
     "case",
     "ours",
@@ -40,10 +41,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Side:
-    """One implementation: `prepare` imports its library and returns the function that is timed."""
+    """One implementation: `prepare` imports its library and returns the function that is timed.
+
+    With `build`, what it makes of the inputs is handed to that function, and is not timed itself.
+    """
 
     name: str
-    prepare: Callable[[], Callable[[Arrays], Arrays]]
+    prepare: Callable[[], Callable[[Any], Arrays]]
+    build: Callable[[Arrays], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,15 @@ class Case:
     peer : Side or tuple of Side
     compare : callable
         ``compare(ours, peer)`` of the outputs; returns the largest absolute difference, or a dict with
-        ``max_abs_diff`` and further columns.
+        ``max_abs_diff`` and further columns; from ``samples`` come those that each side takes in a processor second.
     floor : Side, optional
         The matrix products and decompositions that cannot be avoided, alone.
     bars : mapping of str to float
         What is asked of ours beside the peer of fewest processor seconds: "ratio" of these at least, at most so much
         of its "memory", at most so many times the "floor".
+    turns : int
+        Where the machine is busy: seconds are medians of so many runs in one process, in which the sides take turns,
+        and ``ratio`` is the median over turns. Memory is still that of a process of its own.
     """
 
     name: str
@@ -74,6 +82,7 @@ class Case:
     compare: Callable[[Arrays, Arrays], Any]
     floor: Side | None = None
     bars: Mapping[str, float] = field(default_factory=dict)
+    turns: int = 0
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -94,6 +103,9 @@ def main(cases: list[Case], script: str) -> None:
     parser.add_argument("--worker", nargs=2, metavar=("ROLE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [case for case in cases if not options.case or case.name in options.case]
+    if options.worker and options.worker[0] == TURNS:
+        _work_in_turns(chosen[0], options.worker[1])
+        return
     if options.worker:
         _work(chosen[0].sides[options.worker[0]], *options.worker)
         return
@@ -120,8 +132,9 @@ def verdict(rows: list[dict[str, Any]], bars: Mapping[str, float]) -> str:
     words = {
         "ratio": f"{found['ratio']:.2f} times fewer CPU seconds than {best['peer']}",
         "memory": f"{found['memory']:.2f} of its memory ({best['ours_peak_mb']:.0f} MB; leanest peer {leanest:.0f} MB)",
-        "floor": f"{found.get('floor', float('nan')):.2f} times the floor",
     }
+    if "floor" in found:
+        words["floor"] = f"{found['floor']:.2f} times the floor"
     said = []
     for name, text in words.items():
         if name in bars:
@@ -138,35 +151,81 @@ def _rows(case: Case, script: str, *, quick: bool, n_threads: int) -> Iterator[d
             np.save(Path(folder) / f"{name}.npy", array)
         ours, made = _run(case, "ours", folder, script, n_threads)
         floor = _run(case, "floor", folder, script, n_threads)[0]["cpu_s"] if case.floor else None
+        turns = _turns(case, folder, script, n_threads) if case.turns else {}
+        ours |= _medians(turns, "ours")
         for role, side in case.sides.items():
             if not role.startswith("peer"):
                 continue
             peer, theirs = _run(case, role, folder, script, n_threads)
+            peer |= _medians(turns, role)
             difference = case.compare(made, theirs)
             more = dict(difference) if isinstance(difference, Mapping) else {"max_abs_diff": difference}
             row: dict[str, Any] = {"case": case.name, "ours": case.ours.name, "peer": side.name}
             for figure in ("cpu_s", "wall_s", "peak_mb"):
                 row |= {f"ours_{figure}": ours[figure], f"peer_{figure}": peer[figure]}
-            row |= {"ratio": peer["cpu_s"] / ours["cpu_s"], "max_abs_diff": float(more.pop("max_abs_diff"))}
+            ratio = peer["cpu_s"] / ours["cpu_s"]
+            if turns:
+                ratio = float(np.median(np.divide(turns[role]["cpu_s"], turns["ours"]["cpu_s"])))
+            row |= {"ratio": ratio, "max_abs_diff": float(more.pop("max_abs_diff"))}
+            if samples := more.pop("samples", None):
+                paces = {f"{side}_samples_per_s": samples / row[f"{side}_cpu_s"] for side in ("ours", "peer")}
+                more |= {name: round(pace, 1) for name, pace in paces.items()}
             yield row | {"floor_cpu_s": floor} | more | {"threads": n_threads}
 
 
 def _run(case: Case, role: str, folder: str, script: str, n_threads: int) -> tuple[dict[str, float], Arrays]:
     """Figures and outputs of one side, run in a process of its own."""
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(n_threads))
-    command = [sys.executable, script, "--case", case.name, "--worker", role, folder]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{case.name}: {case.sides[role].name} failed\n{done.stderr}")
+    _start(case, role, folder, script, n_threads)
     with np.load(Path(folder) / f"{role}.npz") as made:
         outputs = {name: made[name] for name in made.files}
     return json.loads((Path(folder) / f"{role}.json").read_text()), outputs
 
 
+def _turns(case: Case, folder: str, script: str, n_threads: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every turn of each side."""
+    _start(case, TURNS, folder, script, n_threads)
+    return json.loads((Path(folder) / f"{TURNS}.json").read_text())
+
+
+def _medians(turns: dict[str, dict[str, list[float]]], role: str) -> dict[str, float]:
+    return {figure: float(np.median(values)) for figure, values in turns.get(role, {}).items()}
+
+
+def _start(case: Case, role: str, folder: str, script: str, n_threads: int) -> None:
+    """Run a part of a case in a process of its own; it leaves what it found in the folder."""
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(n_threads))
+    command = [sys.executable, script, "--case", case.name, "--worker", role, folder]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {role} failed\n{done.stderr}")
+
+
+def _work_in_turns(case: Case, folder: str) -> None:
+    """Run the sides one after the other, as often as the case asks for and once to warm up; leave their seconds."""
+    inputs = _inputs(folder)
+    sides = {role: (side, side.prepare()) for role, side in case.sides.items() if role != "floor"}
+    seconds: dict[str, dict[str, list[float]]] = {role: {"cpu_s": [], "wall_s": []} for role in sides}
+    for turn in range(case.turns + 1):
+        for role, (side, function) in sides.items():
+            given = side.build(inputs) if side.build else inputs
+            cpu, wall = cpu_seconds(), time.perf_counter()
+            function(given)
+            if turn:
+                seconds[role]["cpu_s"].append(cpu_seconds() - cpu)
+                seconds[role]["wall_s"].append(time.perf_counter() - wall)
+    (Path(folder) / f"{TURNS}.json").write_text(json.dumps(seconds))
+
+
+def _inputs(folder: str) -> Arrays:
+    return {path.stem: _loaded(path) for path in sorted(Path(folder).glob("*.npy"))}
+
+
 def _work(side: Side, role: str, folder: str) -> None:
     """Time one side on the inputs in `folder`; leave outputs and figures there."""
     function = side.prepare()
-    inputs = {path.stem: _loaded(path) for path in sorted(Path(folder).glob("*.npy"))}
+    inputs: Any = _inputs(folder)
+    if side.build:
+        inputs = side.build(inputs)
     warm = np.ones((200, 200), dtype=np.float32)
     np.linalg.eigh(warm @ warm)
     base = _forget_peak()

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from _harness import Arrays, Case, Side, main
 
-BATCH = 32
+BATCH, N_EPOCHS = 32, 2
 
 
 def make(quick: bool) -> Arrays:
@@ -48,50 +48,66 @@ def parts(name: str, data: Arrays) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def outputs(network: Any, n_steps: int, started: float) -> Arrays:
+    seconds = time.perf_counter() - started
     weights = torch.cat([one.detach().cpu().float().flatten() for one in network.parameters()])
-    return {"weights": weights.numpy(), "steps_per_s": np.array(n_steps / (time.perf_counter() - started))}
+    return {"weights": weights.numpy(), "steps": np.array(n_steps), "steps_per_s": np.array(n_steps / seconds)}
+
+
+def one_step() -> None:
+    """What torch imports with the first step is no part of a training."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimiser = torch.optim.AdamW([weight])
+    weight.sum().backward()
+    optimiser.step()
 
 
 def by_trainer(name: str, build: Callable[[str, Arrays], Any] = parts, **changes: Any) -> Side:
-    def prepare() -> Callable[[Arrays], Arrays]:
+    def prepare() -> Callable[[Any], Arrays]:
         from brainalign.learning import TrainOptions, train
         from brainalign.learning.setup import make_accelerator
 
         make_accelerator(TrainOptions())  # imports accelerate
+        one_step()
 
-        def run(data: Arrays) -> Arrays:
-            network, loss, samples = build(name, data)
-            options = TrainOptions(n_epochs=2, batch_size=BATCH, schedule="constant", warmup=0.0, **changes)
+        def run(built: Any) -> Arrays:
+            network, loss, samples = built
+            options = TrainOptions(n_epochs=N_EPOCHS, batch_size=BATCH, schedule="constant", warmup=0.0, **changes)
             started = time.perf_counter()
             made = train(network, loss, samples, options)
             return outputs(network, made.n_steps, started)
 
         return run
 
-    return Side("train " + " ".join(changes.values()), prepare)
+    return Side("train " + " ".join(changes.values()), prepare, partial(build, name))
 
 
 def by_loop(name: str, device: str = "cpu", build: Callable[[str, Arrays], Any] = parts) -> Side:
-    def prepare() -> Callable[[Arrays], Arrays]:
-        from brainalign.learning import Batch, TrainOptions, seeded
+    def prepare() -> Callable[[Any], Arrays]:
+        from brainalign.learning import Batch, TrainOptions, WholeBatchLoss, seeded
         from brainalign.learning.setup import make_optimiser
 
-        def run(data: Arrays) -> Arrays:
-            network, loss, samples = build(name, data)
-            tensors = {key: torch.from_numpy(values.copy()).to(device) for key, values in samples.items()}
-            optimiser = make_optimiser(network.to(device).train(), TrainOptions())
-            n, step = len(data["x"]), 0
-            n_steps = 2 * (n // BATCH)
+        one_step()
+
+        def run(built: Any) -> Arrays:
+            network, loss, samples = built
             started = time.perf_counter()
+            tensors = {key: torch.from_numpy(values[:]).to(device) for key, values in samples.items()}
+            optimiser = make_optimiser(network.to(device).train(), TrainOptions())
+            n, step = len(samples["x"]), 0
+            n_steps = N_EPOCHS * (n // BATCH)
             with seeded(0):
-                for epoch in range(2):
+                for epoch in range(N_EPOCHS):
                     order = np.random.default_rng([0, epoch]).permutation(n)
                     for rows in np.split(order, n // BATCH):
                         index = torch.from_numpy(rows).to(device)
                         batch = Batch({key: values[index] for key, values in tensors.items()})
                         batch.rows, batch.progress = rows, step / n_steps
-                        batch = loss.prepare(batch)
-                        loss.compare(loss.outputs(network, batch), batch)["loss"].backward()
+                        if isinstance(loss, WholeBatchLoss):
+                            batch = loss.prepare(batch)
+                            values = loss.compare(loss.outputs(network, batch), batch)
+                        else:
+                            values = loss(network, batch)
+                        (values["loss"] if isinstance(values, dict) else values).backward()
                         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                         optimiser.step()
                         optimiser.zero_grad()
@@ -100,7 +116,7 @@ def by_loop(name: str, device: str = "cpu", build: Callable[[str, Arrays], Any] 
 
         return run
 
-    return Side(f"bare loop on {device}", prepare)
+    return Side(f"bare loop on {device}", prepare, partial(build, name))
 
 
 def compare(mine: Arrays, theirs: Arrays) -> dict[str, float]:
