@@ -11,7 +11,7 @@ from brainalign.errors import DataError, unknown
 from brainalign.reconstruction.generators.base import Generator
 from brainalign.reconstruction.generators.inputs import Accepted
 
-__all__ = ["load_generator"]
+__all__ = ["load_generator", "load_pipeline"]
 
 # Which embeddings the published models were trained on, by hub id. Stable unCLIP: doc/UNCLIP.MD of Stability-AI's
 # stablediffusion (OpenCLIP-H, and OpenAI's CLIP-L in the small one); Kandinsky 2.2: README of ai-forever's Kandinsky-2
@@ -167,7 +167,7 @@ def _diffusion(
     given = {**defaults, **options}
     batch_size = given.pop("batch_size", None)
     space, adapter = given.pop("space", None), {key: given.pop(key) for key in _ADAPTER if key in given}
-    pipeline = _load_pipeline(name, kind, rest, device, memory)
+    pipeline = load_pipeline(name, kind, rest, device, memory)
     if family == "ip-adapter":
         _attach(name, pipeline, **adapter)
     elif adapter:
@@ -181,7 +181,8 @@ def _diffusion(
     return generator
 
 
-def _load_pipeline(name: str, kind: str, source: str, device: str, memory: str | None) -> Any:
+def load_pipeline(name: str, kind: str, source: str, device: str, memory: str | None) -> Any:
+    """A pipeline of diffusers by class, from a hub id or a local folder; safetensors alone."""
     import diffusers
     import torch
 
