@@ -18,6 +18,7 @@ __all__ = [
     "LinearEncoder",
     "MindEye",
     "MindEye2",
+    "Neuroformer",
     "ShallowConvNet",
     "TSConv",
     "UnifiedEncoder",

@@ -144,16 +144,32 @@ class Attention(nn.Module):
         self.outward = nn.Linear(inner, width, bias=False)
         self.dropout = dropout
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Values (n, n_tokens, width); a `mask` (n, n_context) is True where the context may be attended to."""
+        queries, keys, values = self._projected(x, context)
+        drop = self.dropout if self.training else 0.0
+        shown = None if mask is None else mask[:, None, None]
+        made = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=shown, dropout_p=drop, is_causal=self.causal
+        )
+        return self.outward(made.transpose(1, 2).flatten(2))
+
+    def weights(self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """How much each token takes from each of a context, (n, n_heads, n_tokens, n_context); rows add up to one."""
+        queries, keys, _ = self._projected(x, context)
+        scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_width)
+        return (scores if mask is None else scores.masked_fill(~mask[:, None, None], -math.inf)).softmax(dim=3)
+
+    def _projected(self, x: torch.Tensor, context: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
         x = self.norm(x)
         queries = self.to_query(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         both = self.to_key_value(x if context is None else context).chunk(2, dim=-1)
         keys, values = (one.unflatten(-1, (-1, self.head_width)).transpose(1, 2) for one in both)
         if keys.shape[1] != queries.shape[1]:
             keys, values = (one.expand(-1, self.n_heads, -1, -1) for one in (keys, values))
-        drop = self.dropout if self.training else 0.0
-        made = functional.scaled_dot_product_attention(queries, keys, values, dropout_p=drop, is_causal=self.causal)
-        return self.outward(made.transpose(1, 2).flatten(2))
+        return queries, keys, values
 
 
 class TransformerBlock(nn.Module):
@@ -196,11 +212,14 @@ class TransformerBlock(nn.Module):
         self.to_context = Attention(width, n_heads, context_width=context_width, **like) if cross else None  # type: ignore[arg-type]
         self.feed_forward = SwiGLU(width, expansion, dropout)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, context: torch.Tensor | None = None, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Tokens (n, n_tokens, width); a `mask` is True where the context (of x itself without one) is attended to."""
         if self.to_self is not None:
-            x = x + self.to_self(x)
+            x = x + self.to_self(x, None, mask if self.to_context is None else None)
         if self.to_context is not None:
-            x = x + self.to_context(x, context)
+            x = x + self.to_context(x, context, mask)
         return x + self.feed_forward(x)
 
 

@@ -63,6 +63,22 @@ def test_attention_is_that_of_a_loop(shared):
     torch.testing.assert_close(layer(x, context)[0], layer.outward(torch.cat(heads, dim=-1)), atol=1e-5, rtol=1e-4)
 
 
+def test_masked_attention_is_that_to_a_shorter_context():
+    torch.manual_seed(0)
+    block, x, context = TransformerBlock(8, 2, cross=True, causal=True), torch.randn(2, 3, 8), torch.randn(2, 6, 8)
+    mask = torch.arange(6) < torch.tensor([4, 6])[:, None]
+    torch.testing.assert_close(block(x, context, mask)[:1], block(x[:1], context[:1, :4]))
+    torch.testing.assert_close(block(x, context, mask)[1:], block(x[1:], context[1:]))
+    layer, alone = Attention(8, 2), TransformerBlock(8, 2)
+    weights = layer.weights(x, context, mask)
+    values = layer.to_key_value(context)[..., 8:].unflatten(2, (2, 4)).transpose(1, 2)
+    made = layer.outward((weights @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(made, layer(x, context, mask), atol=1e-6, rtol=1e-4)
+    assert weights.sum(dim=3).allclose(torch.ones(2, 2, 3)) and (weights[0, :, :, 4:] == 0).all()
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    torch.testing.assert_close(alone(x, None, mask)[:1, :2], alone(x[:1, :2]))
+
+
 def test_blocks_keep_shapes_and_can_be_the_identity():
     x = torch.randn(2, 3, 8)
     for block in (MixerBlock(8, 3), TransformerBlock(8, 2), TransformerBlock(8, 2, cross=True, self_attention=False)):

@@ -10,6 +10,7 @@ import numpy as np
 
 from brainalign.errors import DataError, unknown
 from brainalign.latents.base import Latents
+from brainalign.loaders.simulated.circuit import Circuit, load_simulated_circuit, simulate_circuit
 from brainalign.loaders.simulated.design import Design, Truth, plan_trials
 from brainalign.loaders.simulated.fmri import SPACE, roi_sizes, simulate_fmri
 from brainalign.loaders.simulated.sensors import simulate_sensors, source_sizes
@@ -17,7 +18,16 @@ from brainalign.spaces import SensorSpace
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 
-__all__ = ["Design", "Truth", "load_simulated", "preferred_directions", "simulate_subject"]
+__all__ = [
+    "Circuit",
+    "Design",
+    "Truth",
+    "load_simulated",
+    "load_simulated_circuit",
+    "preferred_directions",
+    "simulate_circuit",
+    "simulate_subject",
+]
 
 MODALITIES = ("fmri", "eeg", "seeg")
 
