@@ -23,6 +23,7 @@ __all__ = [
     "CheckedTrials",
     "ConditionedCovariances",
     "as_epochs",
+    "as_epochs_like",
     "augmented_covariances",
     "common_subspace",
     "conditioned",
@@ -49,6 +50,14 @@ def as_epochs(X: ArrayLike, *, min_samples: int = 2) -> NDArray[np.float64]:
         )
     check_finite(epochs, name="trials")
     return epochs
+
+
+def as_epochs_like(X: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """`as_epochs`, refused where channels or samples are not those fitted on."""
+    trials = as_epochs(X)
+    if trials.shape[1:] != tuple(shape):
+        raise DataError("trials of another shape than fitted on", expected=tuple(shape), found=trials.shape[1:])
+    return trials
 
 
 def window_length(n_times: int, order: int, lag: int) -> int:
@@ -252,16 +261,20 @@ class CheckedTrials(TransformerMixin, BaseEstimator):
     """
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Refuse trials that are not finite, flat channels, and a single class."""
-        refuse_flat(as_epochs(X))
+        """Refuse trials that are not finite, flat channels, labels of other trials, and a single class."""
+        trials = as_epochs(X)
+        refuse_flat(trials)
+        if y is not None and np.shape(y) != trials.shape[:1]:
+            raise DataError("each trial needs a label", expected=trials.shape[:1], found=np.shape(y))
         if y is not None and len(np.unique(y)) < 2:
             raise DataError("a classifier needs two classes", found=np.unique(y).tolist())
-        self.fitted_ = True
+        self.shape_ = trials.shape[1:]
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The trials, refused where they are not finite."""
-        return as_epochs(X)
+        """The trials, refused where they are not finite or not of the channels and samples of those fitted on."""
+        check_is_fitted(self, "shape_")
+        return as_epochs_like(X, self.shape_)
 
 
 def conditioned(covariances: NDArray, basis: NDArray | None, shrinkage: float) -> NDArray[np.float64]:

@@ -89,7 +89,8 @@ class _ByDistance(ClassifierMixin, BaseEstimator, ABC):
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Class of each matrix."""
-        return self.classes_[self.transform(X).argmin(axis=1)]
+        nearest = self.transform(X).argmin(axis=1)
+        return self.classes_[nearest]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Softmax of the negative squared distances, (n_trials, n_classes)."""

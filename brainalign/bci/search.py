@@ -142,11 +142,13 @@ class AugmentedSVC(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Class of each trial."""
-        return self.machine_.predict(self._features(X))
+        features = self._features(X)
+        return self.machine_.predict(features)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """As of the support vector machine."""
-        return self.machine_.decision_function(self._features(X))
+        features = self._features(X)
+        return self.machine_.decision_function(features)
 
     def _features(self, X: ArrayLike) -> NDArray[np.float64]:
         check_is_fitted(self, "machine_")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.bci.augmented import as_epochs, refuse_flat
+from brainalign.bci.augmented import as_epochs, as_epochs_like, refuse_flat
 from brainalign.errors import DataError
 
 __all__ = ["TRCA", "CCAClassifier", "CanonicalCorrelations", "NarrowBands", "canonical_correlations"]
@@ -148,10 +148,13 @@ class CCAClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         DataError
-            When the number of frequencies is not that of the classes, or a label of text is no number.
+            When the number of frequencies is not that of the classes, a label of text is no number, or trials are bad.
         """
-        self.classes_ = np.unique(np.asarray(y))
-        self.correlations_ = CanonicalCorrelations(self._hertz(), self.sfreq, n_harmonics=self.n_harmonics).fit(X)
+        trials, labels = as_epochs(X), np.asarray(y)
+        if labels.shape != trials.shape[:1]:
+            raise DataError("each trial needs a label", expected=trials.shape[:1], found=labels.shape)
+        self.classes_ = np.unique(labels)
+        self.correlations_ = CanonicalCorrelations(self._hertz(), self.sfreq, n_harmonics=self.n_harmonics).fit(trials)
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -252,13 +255,12 @@ class TRCA(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Class of each trial."""
-        return self.classes_[self._scores(X).argmax(axis=1)]
+        best = self._scores(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _scores(self, X: ArrayLike) -> NDArray[np.float64]:
         check_is_fitted(self, "filters_")
-        trials, shape = as_epochs(X), self.templates_.shape[1:]
-        if trials.shape[1:] != shape:
-            raise DataError("trials of another shape than fitted on", expected=shape, found=trials.shape[1:])
+        trials = as_epochs_like(X, self.templates_.shape[1:])
         trials = trials - trials.mean(axis=2, keepdims=True)
         made = np.empty((len(trials), len(self.classes_)))
         for number, template in enumerate(self.templates_):
