@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from brainalign.trials import Trials
 __all__ = ["Recipe", "fit_run", "reconstruct_run", "score_run"]
 
 RECIPE, MADE_BY, TOGETHER = "fit.json", "reconstruct.json", 16
+_PLAIN = " !#$&'()+,;=@[]{}^`"
+"""Signs that may stand in the name of a file as they are."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def reconstruct_run(
     predicted = encoder.predict(test)
     ids = list((next(iter(predicted.values())) if isinstance(predicted, Mapping) else predicted).ids)
     for some in progress(list(_chunks(ids)), description="pictures"):
-        if not all((folder / "pictures" / f"{one}.png").is_file() for one in some):
+        if not all(_picture_file(folder / "pictures", one).is_file() for one in some):
             _write(folder / "pictures", maker.generate(_chosen(predicted, some), seed=seed))
     if controls and not (folder / "controls" / "done.json").is_file():
         for name, made in control_pictures(encoder, maker, recipe.fitted_on(train), test, every, seed=seed).items():
@@ -271,11 +274,14 @@ def _write(folder: Path, pictures: Stimuli) -> None:
     import io
 
     for one in pictures.ids:
-        if "/" in one or one in (".", ".."):
-            raise DataError(f"stimulus_id '{one}' cannot name a file", fix="rename the stimuli")
         content = io.BytesIO()
         pictures.image(one).save(content, format="PNG")
-        atomic_write_bytes(folder / f"{one}.png", content.getvalue())
+        atomic_write_bytes(_picture_file(folder, one), content.getvalue())
+
+
+def _picture_file(folder: Path, stimulus_id: str) -> Path:
+    """Where a picture lies. BIDS calls stimuli by paths such as ``faces/s01.png``, which must not become folders."""
+    return folder / f"{quote(stimulus_id, safe=_PLAIN)}.png"
 
 
 def score_run(
@@ -329,7 +335,7 @@ def _picture_table(folder: Path, test: Trials, train: Trials, protocol: str, opt
     if test.stimuli is None:
         raise DataError("pictures cannot be judged without those that were seen", path=folder)
     ids = list(dict.fromkeys(test.stimulus_ids))
-    missing = [one for one in ids if not (folder / "pictures" / f"{one}.png").is_file()]
+    missing = [one for one in ids if not _picture_file(folder / "pictures", one).is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(ids)} pictures are not made yet: {missing[:5]}",
@@ -339,8 +345,8 @@ def _picture_table(folder: Path, test: Trials, train: Trials, protocol: str, opt
     controls = {}
     for path in sorted((folder / "controls").glob("*")):
         if path.is_dir():
-            controls[path.name] = Stimuli(ids, images={one: path / f"{one}.png" for one in ids})
-    made = Stimuli(ids, images={one: folder / "pictures" / f"{one}.png" for one in ids})
+            controls[path.name] = Stimuli(ids, images={one: _picture_file(path, one) for one in ids})
+    made = Stimuli(ids, images={one: _picture_file(folder / "pictures", one) for one in ids})
     training = None if train.stimuli is None else train.stimuli.select(list(dict.fromkeys(train.stimulus_ids)))
     return reconstruction_table(
         made,

@@ -173,3 +173,31 @@ def test_every_system_of_the_shipped_simulation_stands_above_its_controls(tmp_pa
 def test_unknown_latents_of_a_system_are_refused():
     with pytest.raises(ValidationError, match="wants latents 'pixel'"):
         scenes(systems={"linear": {**PIXELS, "latents": ["pixel"]}})
+
+
+@pytest.mark.slow
+def test_folds_on_two_workers_give_what_one_gives(tmp_path):
+    """Small networks and a generator that is loaded once go to the workers; nothing depends on who does which fold."""
+    plain = drawn(test_size=None, n_splits=2, gallery=None).model_dump()
+    (system,) = plain["analyses"][0]["systems"].values()
+    system["params"]["training"]["n_epochs"] = 2
+    plain["dataset"]["options"]["n_stimuli"] = 16
+    one, two = (
+        run_experiment(Experiment.model_validate(plain | {"n_jobs": n_jobs}), out=tmp_path / str(n_jobs)).scores
+        for n_jobs in (1, 2)
+    )
+    assert one.keys() == two.keys() and len(one) > 10
+    assert {name: score.value for name, score in two.items()} == pytest.approx(
+        {name: score.value for name, score in one.items()}, abs=1e-6, nan_ok=True
+    )
+
+
+def test_simple_folds_on_two_workers(tmp_path):
+    one, two = (
+        run_experiment(
+            Experiment.model_validate(scenes(n_splits=2).model_dump() | {"n_jobs": n_jobs}),
+            out=tmp_path / str(n_jobs),
+        ).scores
+        for n_jobs in (1, 2)
+    )
+    assert {name: score.value for name, score in two.items()} == {name: score.value for name, score in one.items()}

@@ -44,21 +44,27 @@ def save(path, data, tr=None):
     return str(path)
 
 
-def make_subject(folder, *, duration=2.0, gap=11.0, noise=4.0, seed=0):
-    """Two runs with a planted response per trial and voxel, in 2 % of the baseline."""
+def make_subject(folder, *, duration=2.0, gap=11.0, noise=4.0, seed=0, drive=None):
+    """Two runs with a planted response per trial and voxel, in 2 % of the baseline; at random, or driven by features.
+
+    `drive` has a row of features (N_TRIALS, n_features) a picture, by its number.
+    """
     rng = np.random.default_rng(seed)
     inside = rng.random(SHAPE) < 0.5
     codes = np.where(rng.random(SHAPE) < 0.5, 3, 7).astype(np.int16)
     amplitudes = rng.normal(size=(2, N_TRIALS, inside.sum()))
+    orders = [rng.permutation(N_TRIALS) for _ in range(2)]
+    if drive is not None:
+        amplitudes = np.stack([drive[order] for order in orders]) @ rng.normal(size=(drive.shape[1], inside.sum()))
     bold, events = [], []
-    for run in range(2):
+    for run, order in enumerate(orders):
         onset = (4 + gap * np.arange(N_TRIALS) + rng.uniform(0, 2, N_TRIALS)).round(1)
         courses = np.stack([response_to(one, duration) for one in onset], axis=1)
         courses /= courses.max()
         series = rng.normal(0, 1, (*SHAPE, N_VOLUMES)) * noise + rng.uniform(400, 600, SHAPE)[..., None]
         series[inside] += 10 * (courses @ amplitudes[run]).T + np.linspace(0, 20, N_VOLUMES)
         bold.append(save(folder / f"run-{run + 1}_bold.nii.gz", series.astype(np.float32), TR))
-        names = [f"picture{number:02d}" for number in rng.permutation(N_TRIALS)]
+        names = [f"picture{number:02d}" for number in order]
         table = pd.DataFrame({"onset": onset, "duration": duration, "trial_type": "image", "stimulus_id": names})
         events.append(str(folder / f"run-{run + 1}_events.tsv"))
         table.to_csv(events[-1], sep="\t", index=False)
