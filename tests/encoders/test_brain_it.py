@@ -170,6 +170,22 @@ def test_latents_taken_whole_keep_their_shape_and_come_back_from_disk(world, tmp
     np.testing.assert_array_equal(loaded.predict(subjects[1][1]).values, predicted.values)
 
 
+def test_many_tokens_are_told_apart_from_a_hundred_trials():
+    rng = np.random.default_rng(0)
+    driving = Latents(rng.standard_normal((140, 16)).astype(np.float32), latents(140).ids, space="toy")
+    mixed = (driving.values @ rng.standard_normal((16, 49 * 6)) / 4).astype(np.float32)
+    tokens = Latents(mixed.reshape(140, 49, 6), driving.ids, space="tokens")
+    wrong = Latents(tokens.values[rng.permutation(140)], driving.ids, space="tokens")
+    trials, _ = simulate_subject(driving, seed=1, n_repetitions=1, drift=0.0, rois=ROIS, ceiling=(0.3, 0.7))
+    train, test = (
+        trials.select(trials=np.isin(trials.stimulus_ids, ids)) for ids in (driving.ids[:100], driving.ids[100:])
+    )
+    quick = QUICK | {"voxel_training": {"n_epochs": 15}, "training": {"n_epochs": 20, "learning_rate": 3e-3}}
+    for truth, low, high in ((tokens, 0.85, 1.0), (wrong, 0.4, 0.6)):  # with one linear read-out for all: 0.60
+        predicted = BrainIT(**quick).fit(train, truth, features=driving).predict(test)
+        assert low < two_way_identification(predicted, truth.select(predicted.ids)).value < high
+
+
 @pytest.mark.slow
 def test_tokens_maps_and_several_spaces_at_once(world):
     seen, subjects, _ = world
@@ -247,7 +263,9 @@ def test_the_published_configuration_grows_by_its_embeddings_alone():
     # By hand: pool, norm and cluster places; 11 blocks; memory norm; queries; read-out.
     block = 2 * 512 + (4 * 512**2 + 4 * 512) + 2 * 512 + (2 * 4 * 512**2 + 4 * 512 + 512)
     shared = 512**2 + 512 + 128 + 128 * 512 + 2 * 512 + 128 * 512 + 11 * block + 2 * 512
-    heads = sum(n * 512 + 2 * 512 + 512 * width + width for n, width in ((256, 1664), (7190, 512)))
+    # Of the read-out: two norms, two maps to 2048 that are multiplied, and one to the channels.
+    read = 4 * 512 + 2 * (512 * 2048 + 2048)
+    heads = sum(n * 512 + read + 2048 * width + width for n, width in ((256, 1664), (7190, 512)))
     assert before == 2 * shared + heads + n_voxels * 512 * 2
 
 

@@ -83,9 +83,7 @@ class BrainIT(Encoder):
     n_voxels : int
         Voxels of each subject that do.
     whole : bool
-        Take the latents of a picture as one token, whatever their shape. Tokens share one read-out, so what tells one
-        from another is learnt last: on 81 trials of a person, 49 patches of a picture stay at chance after 80 steps in
-        which one token of all its pixels is learnt.
+        Take the latents of a picture as one token, whatever their shape.
     voxel_training, training, transfer_training : mapping, optional
         `brainalign.learning.TrainOptions` by name: of the universal encoder, of the transformer, and changes to both
         for `transfer`.
