@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainalign.cli import bench, decoding
+from brainalign.cli import bench, decoding, voxels
 from brainalign.errors import BrainalignError
 
 __all__ = ["app"]
@@ -115,7 +115,14 @@ def datasets() -> None:
         typer.echo(f"{name:16} {spec.modality:10} {spec.title}")
 
 
-for _command in (decoding.fit, decoding.reconstruct, decoding.score):
+for _command in (
+    decoding.fit,
+    decoding.reconstruct,
+    decoding.score,
+    voxels.caption,
+    voxels.synthesize,
+    voxels.ablate,
+):
     app.command()(_told(_command))
 
 _bench = typer.Typer(help="Leaderboards.", no_args_is_help=True)

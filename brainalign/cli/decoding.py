@@ -14,7 +14,7 @@ import typer
 
 from brainalign.errors import DataError
 
-__all__ = ["fit", "reconstruct", "score"]
+__all__ = ["fit", "named_latents", "pairs", "reconstruct", "score", "takes"]
 
 Run = Annotated[Path, typer.Argument(help="A folder that `brainalign fit` made.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -38,7 +38,7 @@ class FitOptions:
     seed: Annotated[int, typer.Option()] = 0
 
 
-def _takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command that gathers ``**asked`` show the fields of a dataclass as its options."""
 
     def of(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,7 +56,7 @@ def _takes(options: type) -> Callable[[Callable[..., None]], Callable[..., None]
     return of
 
 
-@_takes(FitOptions)
+@takes(FitOptions)
 def fit(
     data: Annotated[str, typer.Argument(help="A data spec, a folder (BIDS, or saved trials), or NIfTI or FIF files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; a finished fit is kept.")],

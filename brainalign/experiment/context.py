@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from brainalign.arrays import check_finite, sha256_array
+from brainalign.arrays import check_finite, sha256_array, sha256_file
 from brainalign.cache import Cache
 from brainalign.errors import DataError, closest, unknown
 from brainalign.experiment.models import check_model, read_model
+from brainalign.experiment.recordings import open_source
 from brainalign.experiment.schema import (
     Average,
     Decode,
@@ -23,10 +26,10 @@ from brainalign.experiment.schema import (
     _Analysis,
     _CrossValidated,
 )
-from brainalign.latents import extract
+from brainalign.latents import extract, extract_text
 from brainalign.latents.base import Latents
 from brainalign.loaders.datasets.images92 import SubjectRdms
-from brainalign.loaders.registry import data_root, load, load_latents
+from brainalign.loaders.registry import data_root, load_latents
 from brainalign.specs import DatasetSpec
 from brainalign.splits import Fold, contiguous_folds, folds
 from brainalign.stimuli import Stimuli
@@ -44,10 +47,13 @@ class Context:
     experiment : Experiment
     cache : Cache, optional
         Where extracted latents are kept.
+    place : Path, optional
+        Folder of the run, for what an analysis finishes piece by piece.
     """
 
     experiment: Experiment
     cache: Cache | None = None
+    place: Path | None = None
     _latents: dict[str, dict[str, Latents]] = field(default_factory=dict)
     _models: dict[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -78,8 +84,7 @@ class Context:
     def _load(self, subject: int | str | None) -> Trials | SubjectRdms:
         wanted = self.experiment.dataset
         root = None if wanted.root is None else placed(wanted.root)
-        loaded = load(wanted.name, root=root, subject=subject, **wanted.options)
-        loaded = loaded[0] if isinstance(loaded, tuple) else loaded
+        loaded = open_source(wanted.name, wanted.options, root=root, subject=subject)
         if isinstance(loaded, SubjectRdms):
             if wanted.subjects is not None:
                 raise DataError(f"'{wanted.name}' comes as RDMs of all subjects", fix="leave dataset.subjects out")
@@ -148,15 +153,7 @@ class Context:
             if wanted.columns is not None or wanted.model is None:
                 self._latents[name] = {name: _columns(self.trials, wanted.columns or [], name)}
                 return self._latents[name]
-            found = extract(
-                self.stimuli(),
-                placed(wanted.model),
-                layers=wanted.layers,
-                pool=wanted.pool,
-                cache=self.cache,
-                device="cpu",
-                **wanted.options,
-            )
+            found = self.extract(name, self.stimuli())
             named = (
                 {f"{name} {layer}": one for layer, one in found.items()} if isinstance(found, dict) else {name: found}
             )
@@ -168,6 +165,25 @@ class Context:
         wanted = self.experiment.dataset
         found = load_latents(wanted.name, features, root=None if wanted.root is None else placed(wanted.root))
         return found.select(list(dict.fromkeys(self.trials.stimulus_ids)))
+
+    def extract(self, name: str, pictures: Stimuli) -> Any:
+        """What the network of one entry makes of other pictures, in the way of that entry."""
+        wanted = self.experiment.latents[name]
+        return extract(
+            pictures,
+            placed(str(wanted.model)),
+            layers=wanted.layers,
+            pool=wanted.pool,
+            cache=self.cache,
+            device="cpu",
+            **wanted.options,
+        )
+
+    def extract_text(self, name: str, texts: Any) -> Latents:
+        """What the network of one entry makes of texts, ``{id: text}`` or a sequence, whose ids are then numbers."""
+        wanted = self.experiment.latents[name]
+        texts = texts if isinstance(texts, Mapping) else {str(row): one for row, one in enumerate(texts)}
+        return extract_text(texts, placed(str(wanted.model)), cache=self.cache, device="cpu", **wanted.options)
 
     def model_table(self, name: str) -> pd.DataFrame:
         """A model RDM as a square table, labelled by the conditions."""
@@ -208,8 +224,13 @@ class Context:
 
     def parts_of(self, analysis: _Analysis) -> dict[str, Any]:
         """Everything that the result of one analysis depends on, as plain data."""
-        wanted, models = getattr(analysis, "latents", []), getattr(analysis, "models", [])
+        models = getattr(analysis, "models", [])
+        judges = [one for one in getattr(analysis, "judges", []) if one in self.experiment.latents]
+        wanted = [*getattr(analysis, "latents", []), *judges]
         return {
+            "files": {
+                name: _hashes(bank) for name in ("bank", "texts", "natural") if (bank := getattr(analysis, name, 0))
+            },
             "analysis": analysis.model_dump(),
             "latents": {name: self.experiment.latents[name].model_dump() for name in wanted},
             "released": {
@@ -221,6 +242,16 @@ class Context:
             "data": self.fingerprint,
             "seed": self.experiment.seed,
         }
+
+
+def _hashes(bank: Any) -> dict[str, str]:
+    """Hash of each file that a bank names."""
+    found: list[Path] = []
+    for name in ("file", "pictures", "folder"):
+        if (given := getattr(bank, name, None)) is not None:
+            path = Path(placed(given))
+            found += sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    return {str(one): sha256_file(one) for one in found if one.is_file()}
 
 
 def _of_everyone(people: list[Trials]) -> Stimuli:

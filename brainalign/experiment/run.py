@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 import brainalign
-from brainalign.cache import Cache
+from brainalign.cache import Cache, atomic_write_text
 from brainalign.experiment import steps
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import RunFolder, StepResult
@@ -60,7 +60,8 @@ def run_experiment(
     experiment : path-like or Experiment
     out : path-like
         Folder of the run. It will hold ``config.json``, ``environment.json``, ``metrics.jsonl``, ``summary.json``,
-        ``steps/`` with every array, ``maps/`` with values per unit in the brain, and ``report.html``.
+        ``steps/`` with every array, ``maps/`` with values per unit in the brain, ``tables/`` as CSV, ``pictures/`` that
+        were made, and ``report.html``.
     cache : Cache, optional
         Where extracted latents are kept; by default the user's cache.
 
@@ -78,7 +79,7 @@ def run_experiment(
     asked = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
     folder = RunFolder(out)
     folder.start({**asked.model_dump(mode="json"), "brainalign": brainalign.__version__})
-    context = Context(asked, cache)
+    context = Context(asked, cache, folder.path)
     results: dict[str, StepResult] = {}
     for analysis in progress(asked.analyses, description=asked.name):
         key = Cache.key(**context.parts_of(analysis), version=brainalign.__version__)
@@ -90,6 +91,10 @@ def run_experiment(
         results[analysis.name] = result
         if values := steps.unit_maps(analysis, result, context):
             write_maps(folder.path / "maps" / analysis.name, context.chosen(analysis), values)
+        for name, table in steps.tables(analysis, result, context).items():
+            path = folder.path / "tables" / analysis.name / f"{name}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(path, table.to_csv(index=False))
     scores = {name: score for result in results.values() for name, score in result.scores.items()}
     folder.finish(scores)
     return Run(folder.path, scores, write_report(folder, context, results))

@@ -36,6 +36,7 @@ __all__ = [
     "Synthesis",
     "Variance",
     "ZeroShot",
+    "as_experiment",
     "load_experiment",
 ]
 
@@ -326,7 +327,10 @@ class Experiment(_Record):
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"analyses share the name {sorted(repeated)}")
         for one in self.analyses:
-            for field, known in (("latents", self.latents), ("models", self.models)):
+            named: dict[str, Any] = {"latents": self.latents, "models": self.models}
+            if isinstance(one, Synthesis):
+                named["judges"] = self.latents
+            for field, known in named.items():
                 for wanted in getattr(one, field, []):
                     if wanted not in known:
                         raise ValueError(
@@ -372,6 +376,11 @@ def load_experiment(path: str | PathLike[str]) -> Experiment:
         raise SpecError(f"not a plain YAML file: {error}", path=file, fix="no tags, UTF-8") from error
     if not isinstance(plain, dict):
         raise SpecError("not an experiment", path=file, expected="a mapping", found=type(plain).__name__)
+    return as_experiment(plain, path=file)
+
+
+def as_experiment(plain: dict[str, Any], *, path: Path | None = None) -> Experiment:
+    """Validate an experiment given as plain data; `SpecError` names the field that is wrong."""
     try:
         return Experiment.model_validate(plain)
     except ValidationError as error:
@@ -379,7 +388,7 @@ def load_experiment(path: str | PathLike[str]) -> Experiment:
         where = ".".join(str(part) for part in first["loc"])
         raise SpecError(
             f"{error.error_count()} field(s) of this experiment are wrong, first '{where}': {first['msg']}",
-            path=file,
+            path=path,
             expected="see scripts/experiments/ for examples",
             found=first.get("input"),
         ) from error

@@ -92,7 +92,7 @@ def test_ablations_that_could_not_be_right_are_refused(change, message):
     "change, message",
     [
         ({"planted": {"FFA": "cat"}}, "planted categories without texts"),
-        ({"bank": {}}, "one of the two"),
+        ({"bank": {}}, "one of the four"),
         ({"samplers": {"prior": {"kind": "prior", "told": True}}}, "latent prior"),
         ({"latents": ["meanin"]}, "Did you mean"),
     ],

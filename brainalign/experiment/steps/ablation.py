@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,7 @@ from brainalign.scoring.score import Score
 from brainalign.splits import split
 from brainalign.tables import frame_from_json, frame_to_json
 
-__all__ = ["compute", "show"]
+__all__ = ["compute", "show", "tables"]
 
 _SHOWN = 40
 _ALPHA = 0.05
@@ -29,6 +31,10 @@ def compute(analysis: Ablation, context: Context) -> StepResult:
     trials, seed = context.chosen(analysis), context.experiment.seed
     latents = {name: one for key in analysis.latents for name, one in context.latents(key).items()}
     train, test = split(trials, by="stimulus_id", test_size=analysis.test_size, seed=seed)
+    known = list(signature(LinearEncoder).parameters)
+    for name in analysis.encoder:
+        if name not in known:
+            raise unknown("parameter of LinearEncoder", name, known)
     by, mode = analysis.regions or analysis.by, analysis.mode
     regions = unit_groups(trials, by)
     for region in analysis.planted:
@@ -83,6 +89,12 @@ def _losses(losses: RegionLosses, encoder: LinearEncoder) -> dict[str, Score]:
         )
         for _, row in losses.table().iterrows()
     }
+
+
+def tables(analysis: Ablation, result: StepResult, context: Context) -> dict[str, pd.DataFrame]:
+    """Losses, those of a shuffled copy, and double dissociations."""
+    names = {"losses": "losses", "shuffled losses": "losses_shuffled", "dissociations": "dissociations"}
+    return {file: frame_from_json(result.facts[name]) for name, file in names.items()}
 
 
 def show(report: Report, analysis: Ablation, result: StepResult, context: Context) -> None:

@@ -16,14 +16,16 @@ _FLAT = 3
 """A volume of no more slices than this is shown as slices alone."""
 
 
-def show_on_brain(report: Report, trials: Trials, values: np.ndarray, caption: str, *, label: str = "r") -> None:
-    """Slices and an interactive view of a volume, or the topography of sensors outside the head with known places."""
+def show_on_brain(
+    report: Report, trials: Trials, values: np.ndarray, caption: str, *, label: str = "r", view: bool = True
+) -> None:
+    """Slices of a volume and, where `view` is wanted, an interactive one; a topography of sensors outside the head."""
     if isinstance(trials.space, VolumeSpace):
         image = trials.space.to_nifti(values, trials.units, fill=np.nan)
         report.add_figure(plots.brain_slices(image, label=label), caption)
-        if min(trials.space.shape) > _FLAT:
-            view = trials.space.to_nifti(np.nan_to_num(values), trials.units)
-            report.add_html_view(plots.brain_view(view), caption + " Drag to move through the volume.")
+        if view and min(trials.space.shape) > _FLAT:
+            filled = trials.space.to_nifti(np.nan_to_num(values), trials.units)
+            report.add_html_view(plots.brain_view(filled), caption + " Drag to move through the volume.")
     elif isinstance(trials.space, SensorSpace):
         info = trials.space.info(trials.units)
         places = np.array([channel["loc"][:3] for channel in info["chs"]])
