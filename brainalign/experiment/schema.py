@@ -171,7 +171,9 @@ class Decode(_CrossValidated):
 
     kind: Literal["decode"]
     label: str
-    classifier: Literal["logistic", "svm", "lda", "ridge", "du_in", "eegnet", "shallow", "tsconv"] = "logistic"
+    classifier: Literal["logistic", "svm", "lda", "ridge", "du_in", "eegnet", "recurrent", "shallow", "tsconv"] = (
+        "logistic"
+    )
     params: dict[str, Any] = Field(default_factory=dict)
     over_time: bool = False
     window: float | None = Field(default=None, gt=0)
@@ -181,7 +183,7 @@ class Decode(_CrossValidated):
 
     @model_validator(mode="after")
     def _params_are_used(self) -> Decode:
-        if self.params and self.classifier not in ("du_in", "eegnet", "shallow", "tsconv"):
+        if self.params and self.classifier not in ("du_in", "eegnet", "recurrent", "shallow", "tsconv"):
             raise ValueError(f"classifier {self.classifier} takes no params: a network does")
         if (self.window or self.every) and not self.over_time:
             raise ValueError("a window moves over time: over_time: true")

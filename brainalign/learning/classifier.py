@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.arrays import check_finite, resolve_device, row_blocks
 from brainalign.errors import DataError, unknown
 from brainalign.learning.batches import Batch, Rows
-from brainalign.learning.networks import EEGNetwork, ShallowNetwork, TSConvNetwork
+from brainalign.learning.networks import EEGNetwork, RecurrentNetwork, ShallowNetwork, TSConvNetwork
 from brainalign.learning.options import TrainOptions
 from brainalign.learning.randomness import seeded
 from brainalign.learning.trainer import train
@@ -22,6 +22,7 @@ __all__ = ["NETWORKS", "NeuralClassifier", "as_signals"]
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "eegnet": EEGNetwork,
+    "recurrent": RecurrentNetwork,
     "shallow": ShallowNetwork,
     "tsconv": TSConvNetwork,
 }
@@ -36,7 +37,7 @@ class NeuralClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    network : {"eegnet", "shallow", "tsconv"}
+    network : {"eegnet", "recurrent", "shallow", "tsconv"}
         Networks of `brainalign.learning.networks`.
     sizes : mapping, optional
         Of the network, by name, over its own defaults.

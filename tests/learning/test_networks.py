@@ -10,7 +10,14 @@ from torch import nn
 
 from brainalign.errors import DataError
 from brainalign.learning import NeuralClassifier
-from brainalign.learning.networks import ChannelTransformer, EEGNetwork, ResidualHead, ShallowNetwork, TSConvNetwork
+from brainalign.learning.networks import (
+    ChannelTransformer,
+    EEGNetwork,
+    RecurrentNetwork,
+    ResidualHead,
+    ShallowNetwork,
+    TSConvNetwork,
+)
 
 
 def count(*modules: nn.Module) -> int:
@@ -29,7 +36,7 @@ def test_published_sizes():
     assert count(network, nn.Linear(network.width, 4)) == 46_084
 
 
-@pytest.mark.parametrize("make", [TSConvNetwork, EEGNetwork, ShallowNetwork])
+@pytest.mark.parametrize("make", [TSConvNetwork, EEGNetwork, RecurrentNetwork, ShallowNetwork])
 def test_features_are_as_many_as_promised(make):
     for n_times in (100, 133, 250):
         network = make(5, n_times).eval()
@@ -103,3 +110,14 @@ def test_classifier_refuses_what_it_cannot_take():
         NeuralClassifier().fit(X, np.zeros(20))
     with pytest.raises(DataError, match="Did you mean 'eegnet'"):
         NeuralClassifier("eegnt").fit(X, labels)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_forward_recurrent_network_knows_nothing_of_what_comes_later(bidirectional):
+    torch.manual_seed(0)
+    network, x = RecurrentNetwork(3, 40, n_units=4, bidirectional=bidirectional).eval(), torch.randn(2, 3, 40)
+    later = x.clone()
+    later[:, :, 20:] += 1
+    before, after = network.states(x)[:, :5], network.states(later)[:, :5]
+    assert torch.equal(before, after) is not bidirectional
+    assert network.width == (8 if bidirectional else 4) and network(x).shape == (2, network.width)

@@ -26,6 +26,7 @@ __all__ = [
     "CaptionScores",
     "Captioner",
     "Captions",
+    "ChatModel",
     "KeywordComposer",
     "PrefixCaptioner",
     "Subdivisions",
@@ -48,7 +49,7 @@ __all__ = [
     "word_counts",
 ]
 
-_LANGUAGE = ("KeywordComposer", "PrefixCaptioner", "load_language_model")
+_LANGUAGE = ("ChatModel", "KeywordComposer", "PrefixCaptioner", "load_language_model")
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from brainalign.learning.options import TrainOptions
 from brainalign.learning.randomness import seeded
 from brainalign.learning.trainer import train
 
-__all__ = ["KeywordComposer", "PrefixCaptioner", "load_language_model"]
+__all__ = ["ChatModel", "KeywordComposer", "PrefixCaptioner", "load_language_model"]
 
 
 def load_language_model(source: str) -> tuple[Any, Any]:
@@ -59,6 +59,48 @@ def _smollm2() -> Path:
     return files[0]
 
 
+class ChatModel:
+    """A causal model as a function from prompt to answer, by the most probable words.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+    tokenizer : its tokenizer
+        Where it has a template for chats, the prompt is put as a user's message.
+    max_tokens : int
+        Of the answer.
+
+    Examples
+    --------
+    >>> answer = ChatModel(*load_language_model("smollm2"))  # doctest: +SKIP
+    >>> answer("Name the capital of France.")  # doctest: +SKIP
+    'The capital of France is Paris.'
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_tokens: int = 32) -> None:
+        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+
+    def __call__(self, prompt: str) -> str:
+        told = _as_chat(self.tokenizer, prompt) or prompt
+        return _continuations(self.model, self.tokenizer, told, {"max_new_tokens": self.max_tokens})[0].strip()
+
+
+def _as_chat(tokenizer: Any, asked: str) -> str | None:
+    """The prompt as the model's own kind of chat; None where it has none."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    chat = [{"role": "user", "content": asked}]
+    return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+
+
+def _continuations(model: Any, tokenizer: Any, told: str, options: Mapping[str, Any]) -> list[str]:
+    """What the model goes on with, without sampling."""
+    tokens = tokenizer(told, return_tensors="pt")
+    with torch.inference_mode():
+        made = model.generate(**tokens, do_sample=False, pad_token_id=tokenizer.eos_token_id, **options)
+    return tokenizer.batch_decode(made[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
 class KeywordComposer:
     """A small causal model that makes a caption of keywords, and is held to them.
 
@@ -86,22 +128,9 @@ class KeywordComposer:
 
     def _write(self, words: list[str]) -> list[str]:
         asked = f"Write one short image caption with only these words: {', '.join(words)}."
-        if getattr(self.tokenizer, "chat_template", None):
-            chat = [{"role": "user", "content": asked}]
-            told = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        else:
-            told = f"{asked}\nCaption:"
-        tokens = self.tokenizer(told, return_tensors="pt")
-        with torch.inference_mode():
-            made = self.model.generate(
-                **tokens,
-                num_beams=self.n_beams,
-                num_return_sequences=self.n_beams,
-                do_sample=False,
-                max_new_tokens=self.max_words,
-                pad_token_id=self.tokenizer.eos_token_id,
-            )
-        return self.tokenizer.batch_decode(made[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+        told = _as_chat(self.tokenizer, asked) or f"{asked}\nCaption:"
+        options = {"num_beams": self.n_beams, "num_return_sequences": self.n_beams, "max_new_tokens": self.max_words}
+        return _continuations(self.model, self.tokenizer, told, options)
 
     @staticmethod
     def _first_sentence(text: str) -> str:

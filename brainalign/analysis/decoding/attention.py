@@ -222,7 +222,7 @@ def _checked(
     signals: Sequence[ArrayLike], stimuli: Sequence[ArrayLike], delays: Sequence[int]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Trials and their sounds as arrays that fit each other."""
-    trials: list[Any] = [np.asarray(one, dtype=np.float64) for one in signals]
+    trials = trial_arrays(signals)
     sounds: list[Any] = [np.asarray(one, dtype=np.float64) for one in stimuli]
     if len(trials) != len(sounds) or len(trials) < _N_TRIALS:
         raise DataError(
@@ -230,10 +230,6 @@ def _checked(
             expected=f"at least {_N_TRIALS} trials, and a stimulus for each",
             found=f"{len(trials)} trials, {len(sounds)} stimuli",
             fix="cut a long recording into trials",
-        )
-    if any(one.ndim != 2 for one in trials) or len({one.shape[1:] for one in trials}) > 1:
-        raise DataError(
-            "trials must have the same channels", expected="(n_times, n_channels)", found=[one.shape for one in trials]
         )
     if any(one.ndim not in (1, 2) for one in sounds) or len({one.shape[1:] for one in sounds}) > 1:
         raise DataError(
@@ -249,7 +245,6 @@ def _checked(
                 found=len(sound),
                 fix="resample both to one rate, such as 64 Hz, and cut them alike",
             )
-        check_finite(trial, name=f"signals of trial {number}")
         check_finite(sound, name=f"stimulus of trial {number}")
     longest = max(map(abs, delays), default=0)
     if min(map(len, trials)) <= longest:
@@ -257,3 +252,15 @@ def _checked(
             "a trial is shorter than the longest delay", expected=f"more than {longest}", found=min(map(len, trials))
         )
     return trials, sounds
+
+
+def trial_arrays(signals: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+    """Signals of trials (n_times, n_channels) as finite arrays of the same channels."""
+    trials = [np.asarray(one, dtype=np.float64) for one in signals]
+    if any(one.ndim != 2 for one in trials) or len({one.shape[1:] for one in trials}) > 1:
+        raise DataError(
+            "trials must have the same channels", expected="(n_times, n_channels)", found=[one.shape for one in trials]
+        )
+    for number, trial in enumerate(trials):
+        check_finite(trial, name=f"signals of trial {number}")
+    return trials

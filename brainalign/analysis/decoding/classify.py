@@ -95,7 +95,7 @@ def decode(
     by : str, array (n_trials,) or list of Fold
         What stays together. Runs, sessions, subjects and arrays of groups are left out one at a time; other columns
         (``"stimulus_id"``) are dealt to five folds.
-    estimator : {"logistic", "svm", "lda", "ridge", "eegnet", "shallow", "tsconv"} or scikit-learn classifier
+    estimator : {"logistic", "svm", "lda", "ridge", "eegnet", "recurrent", "shallow", "tsconv"} or classifier
         Names are linear classifiers after standardisation, or networks of signals (a
         `brainalign.learning.NeuralClassifier` gives them sizes and schedule); all is fitted on the training part of
         a fold.

