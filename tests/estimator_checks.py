@@ -24,6 +24,7 @@ from brainalign.encoders import (
     LinearEncoder,
     MindEye,
     MindEye2,
+    NeuroBOLT,
     TSConv,
     load_encoder,
 )
@@ -83,6 +84,14 @@ SMALL_WAVE = {
     "sizes": {"depth": 1, "dropout": 0.0, "n_heads": 1, "parcel_dropout": 0.0, "width": 16},
     "training": {"batch_size": 16, "learning_rate": 0.01, "n_epochs": 12},
 }
+SMALL_NEUROBOLT = {
+    "sizes": {
+        **{"depth": 1, "dropout": 0.0, "n_heads": 2, "n_scales": 1, "patch": 24, "shortest": 24},
+        **{"spectral_depth": 0, "spectral_heads": 1, "width": 16},
+    },
+    "training": {"batch_size": 8, "learning_rate": 0.01, "n_epochs": 15},
+    "validation": 0,
+}
 SMALL_BRAIN_MAE = {
     **{"window": 12, "width": 16, "n_guided": 1, "depth": 1, "n_heads": 1, "hidden": 16, "dropout": 0.0},
     **{"pretraining": "none", "training": {"batch_size": 16, "learning_rate": 0.02, "n_epochs": 15}},
@@ -119,6 +128,7 @@ CASES = {
     "MindEye2": Case(lambda: MindEye2(24, **SMALL), brain_first=True, tolerance=1e-5),
     "WAVE": Case(lambda: WAVE(**SMALL_WAVE), brain_first=True, tolerance=1e-5, on_signals=True),
     "BrainMAE": Case(lambda: BrainMAE(**SMALL_BRAIN_MAE), brain_first=True, tolerance=1e-5, on_signals=True),
+    "NeuroBOLT": Case(lambda: NeuroBOLT(**SMALL_NEUROBOLT), brain_first=True, tolerance=1e-5, on_signals=True),
     "TSConv": Case(lambda: TSConv(**SMALL_SIGNALS), brain_first=True, tolerance=1e-5, on_signals=True),
 }
 

@@ -18,6 +18,7 @@ __all__ = [
     "LinearEncoder",
     "MindEye",
     "MindEye2",
+    "NeuroBOLT",
     "Neuroformer",
     "ShallowConvNet",
     "TSConv",

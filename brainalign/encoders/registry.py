@@ -19,6 +19,7 @@ ENCODERS: dict[str, str] = {
     "LinearEncoder": "brainalign.encoders.linear",
     "MindEye": "brainalign.encoders.mindeye",
     "MindEye2": "brainalign.encoders.mindeye",
+    "NeuroBOLT": "brainalign.encoders.neurobolt",
     "Neuroformer": "brainalign.encoders.neuroformer",
     "ShallowConvNet": "brainalign.encoders.ephys.shallow",
     "TSConv": "brainalign.encoders.ephys.tsconv",

@@ -34,10 +34,11 @@ ALONE = "1"
 class Samples:
     """One subject: sample i shows the stimulus numbered ``stimulus[i]``; its latents are row i of every target.
 
-    `views` are targets once more, each of another rendering of the same stimuli.
+    `responses` may be anything with a length, a shape and rows by integer array. `views` are targets once more, each
+    of another rendering of the same stimuli.
     """
 
-    responses: np.ndarray
+    responses: Any
     targets: dict[str, Any]
     stimulus: np.ndarray
     provenance: Provenance

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from brainalign.errors import DataError
+
 __all__ = [
     "Attention",
     "MixerBlock",
@@ -120,6 +122,10 @@ class Attention(nn.Module):
         LayerNorm of x first.
     causal : bool
         A token attends to itself and those before it.
+    linear : bool
+        Of cost linear in the number of tokens (Shen et al. 2021, "Efficient attention", eq. 2): queries are
+        normalised over their channels and keys over the tokens, each by a softmax, and ``q (k'v)`` is formed. No
+        causal form, and no dropout of weights, which are never there.
     """
 
     def __init__(
@@ -133,9 +139,12 @@ class Attention(nn.Module):
         dropout: float = 0.0,
         norm: bool = True,
         causal: bool = False,
+        linear: bool = False,
     ) -> None:
         super().__init__()
-        self.causal = causal
+        if causal and linear:
+            raise DataError("linear attention has no causal form here", fix="causal=False or linear=False")
+        self.causal, self.linear = causal, linear
         self.n_heads, self.head_width = n_heads, head_width or width // n_heads
         inner, other = n_heads * self.head_width, self.head_width if shared else n_heads * self.head_width
         self.norm = nn.LayerNorm(width, bias=False) if norm else nn.Identity()
@@ -149,6 +158,9 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """Values (n, n_tokens, width); a `mask` (n, n_context) is True where the context may be attended to."""
         queries, keys, values = self._projected(x, context)
+        if self.linear:
+            queries, keys = _normalised(queries, keys, mask)
+            return self.outward((queries @ (keys.transpose(2, 3) @ values)).transpose(1, 2).flatten(2))
         drop = self.dropout if self.training else 0.0
         shown = None if mask is None else mask[:, None, None]
         made = functional.scaled_dot_product_attention(
@@ -159,6 +171,9 @@ class Attention(nn.Module):
     def weights(self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """How much each token takes from each of a context, (n, n_heads, n_tokens, n_context); rows add up to one."""
         queries, keys, _ = self._projected(x, context)
+        if self.linear:
+            queries, keys = _normalised(queries, keys, mask)
+            return queries @ keys.transpose(2, 3)
         scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_width)
         return (scores if mask is None else scores.masked_fill(~mask[:, None, None], -math.inf)).softmax(dim=3)
 
@@ -172,6 +187,12 @@ class Attention(nn.Module):
         return queries, keys, values
 
 
+def _normalised(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """Queries by a softmax over channels and keys by one over the tokens shown: their products are the weights."""
+    shown = keys if mask is None else keys.masked_fill(~mask[:, None, :, None], -math.inf)
+    return queries.softmax(dim=3), shown.softmax(dim=2)
+
+
 class TransformerBlock(nn.Module):
     """Self-attention, attention to a context where there is one, and a gated feed-forward layer, all residual.
 
@@ -182,7 +203,7 @@ class TransformerBlock(nn.Module):
         Attend to a context (n, n_context, context_width) too.
     self_attention : bool
         False leaves out the attention of x to itself.
-    head_width, shared, context_width, dropout, causal
+    head_width, shared, context_width, dropout, causal, linear
         See `Attention`; a context is seen whole.
 
     Examples
@@ -205,9 +226,10 @@ class TransformerBlock(nn.Module):
         dropout: float = 0.0,
         expansion: int = 4,
         causal: bool = False,
+        linear: bool = False,
     ) -> None:
         super().__init__()
-        like = {"head_width": head_width, "shared": shared, "dropout": dropout}
+        like = {"head_width": head_width, "shared": shared, "dropout": dropout, "linear": linear}
         self.to_self = Attention(width, n_heads, causal=causal, **like) if self_attention else None  # type: ignore[arg-type]
         self.to_context = Attention(width, n_heads, context_width=context_width, **like) if cross else None  # type: ignore[arg-type]
         self.feed_forward = SwiGLU(width, expansion, dropout)

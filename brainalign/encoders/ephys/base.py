@@ -136,7 +136,7 @@ class SignalEncoder(NetworkEncoder):
 
     # -- signals in ---------------------------------------------------------------------------------------------
 
-    def _paired(self, X: Any, y: Any, groups: Any, *, reset: bool = True) -> dict[str, Samples]:
+    def _check_options(self) -> None:
         if self.adapter not in self._adapters():
             raise unknown("adapter", self.adapter, self._adapters())
         if self.unseen not in ("refuse", "shared"):
@@ -146,6 +146,9 @@ class SignalEncoder(NetworkEncoder):
                 "every subject has a map of its own: there is none for one never seen",
                 fix="adapter=None, ATM with adapter='token', or transfer to the subject",
             )
+
+    def _paired(self, X: Any, y: Any, groups: Any, *, reset: bool = True) -> dict[str, Samples]:
+        self._check_options()
         shapes = {}
         if several(X) or is_trials(X):
             for name, trials in split_subjects(X).items():
@@ -155,13 +158,17 @@ class SignalEncoder(NetworkEncoder):
             shapes["1"] = X.shape[1:]
             X = X.reshape(len(X), -1)
         samples = super()._paired(X, y, groups, reset=reset)
+        self._keep_shapes(samples, shapes, reset=reset)
+        return samples
+
+    def _keep_shapes(self, samples: Mapping[str, Samples], shapes: Any, *, reset: bool) -> None:
+        """Check that subjects have the same channels and times, and remember how many."""
         before = {} if reset else self.signals_
         first = next(iter((self.provenances_ if not reset else {n: s.provenance for n, s in samples.items()}).values()))
         for name, one in samples.items():
             self._check_alike(name, one, shapes[name], first, {**before, **shapes})
         if reset:
             self.signals_ = shapes
-        return samples
 
     def _check_alike(self, name: str, one: Samples, shape: tuple[int, ...], first: Any, shapes: Any) -> None:
         """Subjects share times, and without maps of their own channels too."""

@@ -10,7 +10,7 @@ from brainalign.arrays import row_blocks
 from brainalign.encoders.ephys.scope import ScopedTransformer
 from brainalign.errors import unknown
 
-__all__ = ["ChannelScaler", "channel_scales"]
+__all__ = ["ChannelScaler", "channel_scales", "percentile_scales"]
 
 
 class ChannelScaler(ScopedTransformer):
@@ -46,10 +46,7 @@ class ChannelScaler(ScopedTransformer):
     def _learn(self, X: np.ndarray, conditions: np.ndarray, units: Any) -> tuple[np.ndarray, np.ndarray]:
         if self.scale not in ("sd", "percentile"):
             raise unknown("scale", self.scale, ("sd", "percentile"))
-        centre, spread = channel_scales(X)
-        if self.scale == "percentile":
-            spread = np.percentile(np.abs(X - centre[:, None]), 95, axis=(0, 2))
-            spread = np.where(spread > 0, spread, 1.0)
+        centre, spread = channel_scales(X) if self.scale == "sd" else percentile_scales(X)
         return centre[:, None], spread[:, None]
 
     def _apply(self, X: np.ndarray, learnt: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -70,3 +67,10 @@ def channel_scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
     square = sum(np.square(np.asarray(X[rows]) - mean[:, None]).sum(axis=(0, 2)) for rows in blocks) / n
     spread = np.sqrt(square)
     return mean, np.where(spread > 1e-9 * np.abs(mean) + 1e-30, spread, 1.0)
+
+
+def percentile_scales(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each channel, and the 95th percentile of its centred absolute values (1 for a flat one)."""
+    centre, _ = channel_scales(X)
+    spread = np.percentile(np.abs(X - centre[:, None]), 95, axis=(0, 2))
+    return centre, np.where(spread > 0, spread, 1.0)
