@@ -49,10 +49,11 @@ __all__ = [
     "word_counts",
 ]
 
-_LANGUAGE = ("ChatModel", "KeywordComposer", "PrefixCaptioner", "load_language_model")
+_LANGUAGE = {"PrefixCaptioner": "prefix"}
+_LANGUAGE |= dict.fromkeys(("ChatModel", "KeywordComposer", "load_language_model"), "language")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LANGUAGE:  # needs torch, which takes seconds to import
-        return getattr(import_module("brainalign.analysis.captions.language"), name)
+        return getattr(import_module(f"brainalign.analysis.captions.{_LANGUAGE[name]}"), name)
     raise AttributeError(f"module 'brainalign.analysis.captions' has no attribute '{name}'")

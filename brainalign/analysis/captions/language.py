@@ -1,25 +1,19 @@
-"""Language models behind captions: one that reads an embedding as a prefix, one that makes a sentence of keywords."""
+"""Language models behind captions, and the one that makes a sentence of keywords."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from brainalign.analysis.captions.regions import content_words
 from brainalign.errors import DataError
-from brainalign.latents.base import Latents
 from brainalign.latents.network import hub_errors
-from brainalign.learning.options import TrainOptions
-from brainalign.learning.randomness import seeded
-from brainalign.learning.trainer import train
 
-__all__ = ["ChatModel", "KeywordComposer", "PrefixCaptioner", "load_language_model"]
+__all__ = ["ChatModel", "KeywordComposer", "load_language_model"]
 
 
 def load_language_model(source: str) -> tuple[Any, Any]:
@@ -144,124 +138,3 @@ class KeywordComposer:
     @staticmethod
     def _strange(text: str, words: Sequence[str]) -> int:
         return len(set(content_words(text)) - {word.lower() for word in words})
-
-
-class PrefixCaptioner:
-    """A causal language model that reads an embedding as the first tokens of a sentence (Mokady et al. 2021, ClipCap).
-
-    A two-layer map turns an embedding into `n_prefix` token embeddings; the language model goes on from there. The
-    map is fitted to embeddings and their captions, the language model with it where `train_language` is true.
-
-    Parameters
-    ----------
-    model : transformers causal language model
-    tokenizer : its tokenizer
-        With an end-of-sentence token.
-    n_prefix : int
-    train_language : bool
-    n_beams, max_tokens : int
-        Of the beam search.
-    training : mapping
-        Fields of `TrainOptions`.
-
-    Attributes
-    ----------
-    space : str
-        Of the embeddings fitted on.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        *,
-        n_prefix: int = 10,
-        train_language: bool = False,
-        n_beams: int = 5,
-        max_tokens: int = 40,
-        training: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.model, self.tokenizer, self.n_prefix = model, tokenizer, n_prefix
-        self.train_language, self.n_beams, self.max_tokens = train_language, n_beams, max_tokens
-        self.training = dict(training or {})
-        self.space: str | None = None
-
-    def fit(self, embeddings: Latents, texts: Mapping[str, str]) -> PrefixCaptioner:
-        """Learn to say the captions of embeddings.
-
-        Parameters
-        ----------
-        embeddings : Latents
-            Of pictures (or of the captions themselves, in a joint space).
-        texts : mapping of id to caption
-
-        Raises
-        ------
-        DataError
-            When an embedding has no caption.
-        """
-        if missing := [one for one in embeddings.ids if one not in texts]:
-            raise DataError("embeddings without a caption", expected="one for each id", found=missing[:5])
-        end = self.tokenizer.eos_token_id
-        rows = [[*self.tokenizer(str(texts[one]))["input_ids"], end] for one in embeddings.ids]
-        tokens = np.full((len(rows), max(map(len, rows))), end, dtype=np.int64)
-        mask = np.zeros(tokens.shape, dtype=np.float32)
-        for at, row in enumerate(rows):
-            tokens[at, : len(row)], mask[at, : len(row)] = row, 1.0
-        options = TrainOptions(**{"n_epochs": 10, "batch_size": 32, "learning_rate": 1e-3} | self.training)
-        with seeded(options.seed):
-            self.network_ = _Prefixed(self.model, embeddings.flat().shape[1], self.n_prefix)
-        for one in self.model.parameters():
-            one.requires_grad_(self.train_language)
-        data = {"embedding": _unit(embeddings.flat()), "tokens": tokens, "mask": mask}
-        self.history_ = train(self.network_, _next_token_loss, data, options).history
-        self.space = embeddings.space
-        return self
-
-    def __call__(self, embeddings: np.ndarray) -> list[str]:
-        if not hasattr(self, "network_"):
-            raise DataError("this captioner is not fitted", fix="PrefixCaptioner(...).fit(embeddings, texts)")
-        told = torch.from_numpy(_unit(np.asarray(embeddings)))
-        with torch.inference_mode():
-            prefix = self.network_.prefix(told)
-            made = self.model.generate(
-                inputs_embeds=prefix,
-                attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
-                num_beams=self.n_beams,
-                do_sample=False,
-                max_new_tokens=self.max_tokens,
-                pad_token_id=self.tokenizer.eos_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-            )
-        return [one.strip() for one in self.tokenizer.batch_decode(made, skip_special_tokens=True)]
-
-
-class _Prefixed(nn.Module):
-    """The map from embedding to prefix, before a language model."""
-
-    def __init__(self, language: Any, n_features: int, n_prefix: int) -> None:
-        super().__init__()
-        width = int(language.get_input_embeddings().weight.shape[1])
-        hidden = width * n_prefix // 2
-        self.map = nn.Sequential(nn.Linear(n_features, hidden), nn.Tanh(), nn.Linear(hidden, width * n_prefix))
-        self.language, self.n_prefix = language, n_prefix
-
-    def prefix(self, embedding: Tensor) -> Tensor:
-        return self.map(embedding).reshape(len(embedding), self.n_prefix, -1)
-
-    def forward(self, embedding: Tensor, tokens: Tensor) -> Tensor:
-        words = self.language.get_input_embeddings()(tokens[:, :-1])
-        return self.language(inputs_embeds=torch.cat([self.prefix(embedding), words], 1)).logits[:, self.n_prefix - 1 :]
-
-
-def _next_token_loss(model: Any, batch: Any) -> Tensor:
-    logits = model(batch["embedding"], batch["tokens"])
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch["tokens"].flatten(), reduction="none")
-    # A mean over each sample's words first, so that parts of a batch weigh alike.
-    mask = batch["mask"]
-    return ((loss.reshape(mask.shape) * mask).sum(1) / mask.sum(1)).mean()
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(length > 0, length, 1.0)).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -84,26 +86,39 @@ class Letters:
         return [" ".join(self.words[int(one)] for one in row if int(one)) for row in rows]
 
 
-def test_prefix_captioner_learns_to_say_what_is_shown(joint):
+def small_language():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     size = {"vocab_size": 8, "n_positions": 24, "n_embd": 24, "n_layer": 1, "n_head": 2}
     ends = {"bos_token_id": 0, "eos_token_id": 0, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    language = GPT2LMHeadModel(GPT2Config(**size, **ends))
+    return GPT2LMHeadModel(GPT2Config(**size, **ends))
+
+
+LETTERS = Letters(["a", "red", "blue", *CATEGORIES])
+
+
+def test_prefix_captioner_learns_to_say_what_is_shown(joint, tmp_path):
     stimuli, latents = joint.pictures(160, prefix="b", seed=4)
     texts = {one: stimuli.caption(one) for one in stimuli.ids}
     captioner = PrefixCaptioner(
-        language, Letters(["a", "red", "blue", *CATEGORIES]), n_prefix=3, train_language=True, n_beams=2, max_tokens=6,
+        small_language(), LETTERS, n_prefix=3, train_language=True, n_beams=2, max_tokens=6,
         training={"n_epochs": 30, "batch_size": 16, "learning_rate": 1e-2, "weight_decay": 0.0},
     )  # fmt: skip
     with pytest.raises(DataError, match="not fitted"):
         captioner(latents.values)
+    with pytest.raises(DataError, match="not fitted"):
+        captioner.save(tmp_path / "captioner")
     captioner.fit(latents, texts)
     fresh, others = joint.pictures(40, prefix="n", seed=5)
     said = captioner(others.flat())
     named = np.mean([text.split()[-1:] == [name] for text, name in zip(said, fresh.table["category"])])
     assert captioner.space == "joint" and named > 0.9
+    with pytest.raises(DataError, match="another width"):
+        captioner(others.flat()[:, :5])
+    # A language model that was trained along is kept, and given back to an untrained one.
+    opened = PrefixCaptioner.load(captioner.save(tmp_path / "captioner"), small_language(), LETTERS)
+    assert opened(others.flat()) == said and opened.space == "joint" and opened.training == captioner.training
     with pytest.raises(DataError, match="without a caption"):
         captioner.fit(latents, {})
 
@@ -136,6 +151,32 @@ def test_a_local_language_model_answers_with_its_most_probable_words(tmp_path):
             break
     assert said == tokenizer.decode(rows[0, n_asked:], skip_special_tokens=True).strip() and said
     assert ChatModel(model, tokenizer, max_tokens=5)("is it red") != said, "the prompt is read"
+
+
+def test_a_kept_prefix_wants_its_own_language_model(joint, tmp_path):
+    stimuli, latents = joint.pictures(16, prefix="b", seed=4)
+    captioner = PrefixCaptioner(
+        small_language(), LETTERS, n_prefix=2, n_beams=1, max_tokens=6, training={"n_epochs": 1}
+    )
+    captioner.fit(latents, {one: stimuli.caption(one) for one in stimuli.ids})
+    folder = captioner.save(tmp_path / "captioner")
+    assert sum(one.stat().st_size for one in folder.iterdir()) < 20_000  # the map alone
+    assert PrefixCaptioner.load(folder, small_language(), LETTERS)(latents.flat()) == captioner(latents.flat())
+    other = small_language()
+    with torch.no_grad():
+        next(other.parameters()).add_(1e-3)
+    with pytest.raises(DataError, match="another language model"):
+        PrefixCaptioner.load(folder, other, LETTERS)
+    with pytest.raises(DataError, match="no captioner here"):
+        PrefixCaptioner.load(tmp_path, small_language(), LETTERS)
+    for change, message in (({"format": 9}, "another format"), ({"n_features": "x"}, "not the config"),
+                            ({"sha256": "0" * 64}, "not those that were saved")):  # fmt: skip
+        config = json.loads((folder / "config.json").read_text())
+        broken = tmp_path / "broken"
+        shutil.copytree(folder, broken, dirs_exist_ok=True)
+        (broken / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(DataError, match=message):
+            PrefixCaptioner.load(broken, small_language(), LETTERS)
 
 
 def test_language_models_that_are_not_there(tmp_path):
