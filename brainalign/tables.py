@@ -97,6 +97,7 @@ def select_rows(table: pd.DataFrame, selector: Any, *, what: str) -> np.ndarray:
             ) from error
     else:
         mask = np.asarray(selector)
+        mask = mask if mask.size else mask.astype(int)  # an empty list is of floats
     if mask.dtype == bool:
         if mask.shape != (len(table),):
             raise DataError(f"{what} mask has another length", expected=len(table), found=mask.shape)

@@ -162,8 +162,8 @@ def caption(
     )
 
 
-def voxel_weights(model: Any, space: str | None = None) -> np.ndarray:
-    """Weights (n_units, n_features) of a linear voxelwise model, which must read `space`.
+def voxel_weights(model: Any, space: str | None = None, *, what: str = "bank") -> np.ndarray:
+    """Weights (n_units, n_features) of a linear voxelwise model, which must read `space`, that of `what`.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def voxel_weights(model: Any, space: str | None = None) -> np.ndarray:
         )
     read = getattr(model, "latent_space_", None)
     if read is not None and space is not None and read != space:
-        raise DataError("the bank lies in another space than the model reads", expected=read, found=space,
-                        fix=f"embed the bank by '{read}'")  # fmt: skip
+        raise DataError(f"the {what} lies in another space than the model reads", expected=read, found=space,
+                        fix=f"take the {what} of '{read}'")  # fmt: skip
     weights = np.asarray(model.coef_)
     return as_matrix(weights[None] if weights.ndim == 1 else weights.T, name="weights of the model")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from brainalign.analysis.captions.units import voxel_weights
+from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.latents import extract
 from brainalign.latents.network import Network
@@ -51,8 +52,9 @@ class PictureEncoder:
     def __init__(self, model: Any, network: str | Network, *, units: Any = None, device: str = "auto") -> None:
         self.model = model
         self.network = load_model(network, device=device) if isinstance(network, str) else network
-        self.weights = torch.tensor(voxel_weights(model, self.network.space), dtype=torch.float32)
+        self.weights = torch.tensor(voxel_weights(model, self.network.space, what="network"), dtype=torch.float32)
         intercept = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float32))
+        check_finite(intercept, name="intercept of the model")
         self.intercept = torch.from_numpy(np.broadcast_to(intercept, len(self.weights)).copy())
         self.units = unit_table(getattr(units, "units", units), len(self.weights))
         names = tuple(getattr(model, "_units", ()))

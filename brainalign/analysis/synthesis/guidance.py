@@ -20,6 +20,7 @@ from brainalign.errors import DataError, unknown
 __all__ = ["Guided", "guided_noise", "null_condition", "sample_guided", "tiled_decode", "time_steps"]
 
 SOLVERS = ("ddim", "dpm++")
+_NEEDED = ("condition", "denoise", "decode", "alphas_cumprod", "latent_shape", "accepts")
 # Below this share of signal a guess of the clean picture is a quotient of two roundings.
 _LEAST_SIGNAL = 1e-3
 
@@ -96,6 +97,13 @@ class Guided:
     def draw(self, work: Work, numbers: Sequence[int], seeds: Sequence[int]) -> Drawn:
         """Pictures of these numbers, one for each seed."""
         generator = work.generator
+        if missing := [one for one in _NEEDED if not hasattr(generator, one)]:
+            raise DataError(
+                "this generator does not diffuse, so that no gradient can lead it",
+                expected="a diffusion model, such as load_generator('mini'), or a GaussianMixture",
+                found=f"{type(generator).__name__} without {missing}",
+                fix="another generator, or sampler=PlugAndPlay(bank), which leads embeddings",
+            )
         if self.self_attention:
             middle_attention(generator)  # refuse before anything is computed
         noise = [torch.randn(generator.latent_shape, generator=torch.Generator().manual_seed(one)) for one in seeds]

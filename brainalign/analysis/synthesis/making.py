@@ -70,6 +70,9 @@ def synthesize(
     """
     if int(n) != n or n < 1:
         raise DataError("n pictures", expected="an integer from 1", found=n)
+    if not hasattr(generator, "name"):
+        raise DataError("not a generator", expected="load_generator(...) or a GaussianMixture",
+                        found=type(generator).__name__)  # fmt: skip
     sampler = Guided() if sampler is None else sampler
     name, function = as_target(target, guide.units)
     work = Work(guide, generator, function)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brainalign.arrays import check_finite
 from brainalign.errors import DataError
 from brainalign.latents.base import Latents
 
@@ -89,6 +90,10 @@ class PlugAndPlay:
         if not (np.isfinite(self.scale) and self.steps >= 1 and 0 < self.rate <= 1 and self.temperature >= 0):
             raise DataError("a latent prior cannot be searched like this", found=self,
                             expected="a finite scale, steps from 1, rate in (0, 1], temperature from 0")  # fmt: skip
+        if not isinstance(self.bank, Latents):
+            raise DataError("the natural pictures of a prior are one bank in a named space", expected="Latents",
+                            found=type(self.bank).__name__, fix="ba.extract(pictures, network)")  # fmt: skip
+        check_finite(self.bank.flat(), name="the bank")
         if len(self.bank) < 2:
             raise DataError("a prior needs natural pictures", expected="2 or more embeddings", found=len(self.bank))
 

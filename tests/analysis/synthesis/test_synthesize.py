@@ -205,6 +205,12 @@ def test_bad_input(fitted, generator):
     guide = fit(pictures.ids[:60])
     with pytest.raises(DataError, match="is empty"):
         synthesize(guide, "roi == 'LOC'", generator=generator)
+    with pytest.raises(DataError, match="is empty"):
+        synthesize(guide, maximise([]), generator=generator)
+    with pytest.raises(DataError, match="not a generator"):
+        synthesize(guide, "roi == 'FFA'", generator=object())
+    with pytest.raises(DataError, match="does not diffuse"):
+        synthesize(guide, "roi == 'FFA'", generator=Shown(), sampler=FEW)
     with pytest.raises(DataError, match="integer from 1"):
         synthesize(guide, "roi == 'FFA'", generator=generator, n=0)
     with pytest.raises(DataError, match="not a target"):
@@ -222,9 +228,17 @@ def test_bad_input(fitted, generator):
         synthesize(Guide(), lambda r: r[:, 0] * float("inf"), generator=generator, sampler=FEW)
     broken = Ridge().fit(latents.flat(), latents.flat())
     broken._fit.coef[0, 0] = np.nan
-    with pytest.raises(DataError, match="NaN"):
+    with pytest.raises(DataError, match="weights of the model contains NaN"):
         PictureEncoder(broken, Flat())
+    shifted = SimpleNamespace(coef_=np.ones((12, 4)), intercept_=np.array([0.0, np.inf, 0.0, 0.0]))
+    with pytest.raises(DataError, match="intercept of the model contains NaN or infinity"):
+        PictureEncoder(shifted, Flat())
+    hole = np.where(np.arange(len(latents))[:, None] == 3, np.nan, latents.flat())
+    with pytest.raises(DataError, match="the bank contains NaN"):
+        PlugAndPlay(Latents(hole, latents.ids, space="flat"))
+    with pytest.raises(DataError, match="one bank in a named space"):
+        PlugAndPlay(latents.flat())
     with pytest.raises(DataError, match="not known as numbers"):
         PictureEncoder(Ridge().fit(latents.flat(), latents.flat()), Network("x", torch.nn.Flatten(), preprocessing="?"))
-    with pytest.raises(DataError, match="another space than the model"):
+    with pytest.raises(DataError, match="the network lies in another space than the model"):
         PictureEncoder(guide.model, "mini", device="cpu")
