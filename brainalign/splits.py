@@ -14,7 +14,16 @@ import pandas as pd
 from brainalign.errors import DataError, LeakageError, closest
 from brainalign.trials import Trials
 
-__all__ = ["Fold", "check_disjoint", "check_windows_apart", "contiguous_folds", "folds", "split", "split_hash"]
+__all__ = [
+    "Fold",
+    "check_disjoint",
+    "check_same_pictures",
+    "check_windows_apart",
+    "contiguous_folds",
+    "folds",
+    "split",
+    "split_hash",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +303,7 @@ def split(
             raise DataError("test_size leaves one side empty", expected=f"1 to {len(groups) - 1} groups", found=n_test)
         chosen = groups[np.random.default_rng(seed).permutation(len(groups))[:n_test]]
         fold = _fold(values, np.flatnonzero(np.isin(values, chosen)), by)
-    _check_same_pictures(trials, fold)
+    check_same_pictures(trials, fold)
     sides = {"train": fold.train, "test": fold.test}
     made = []
     for side, rows in sides.items():
@@ -304,8 +313,15 @@ def split(
     return made[0], made[1]
 
 
-def _check_same_pictures(trials: Trials, fold: Fold) -> None:
-    """Refuse a split by stimulus in which the same pixels stand on both sides under different ids."""
+def check_same_pictures(trials: Trials, fold: Fold) -> None:
+    """Refuse a division by stimulus in which the same pixels stand on both sides under different ids.
+
+    `split` does so by itself. `folds` do not, since every picture would be read for divisions that need none.
+
+    Raises
+    ------
+    LeakageError
+    """
     if trials.stimuli is None or fold.by not in ("stimulus_id", "split", "concept"):
         return
     train, test = (set(trials.stimulus_ids[rows]) for rows in (fold.train, fold.test))

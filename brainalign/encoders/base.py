@@ -166,13 +166,23 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ------
         LeakageError
             When Trials hold a stimulus that was fitted on.
+        DataError
+            When latents are of another model or revision than those fitted on.
         """
-        predicted = self.predict(X)
+        check_is_fitted(self, "provenance_")
         if is_trials(X):
             check_disjoint(self.provenance_.stimulus_ids, X.stimulus_ids)
-        targets, guesses = ({"latents": y}, {"latents": predicted}) if self._single else (y, predicted)
+        targets = {"latents": y} if self._single else y
         if not isinstance(targets, Mapping) or set(targets) != set(self.target_shapes_):
-            raise DataError("other targets than those fitted on", expected=sorted(self.target_shapes_))
+            raise DataError(
+                "other targets than those fitted on",
+                expected=sorted(self.target_shapes_),
+                found=sorted(targets) if isinstance(targets, Mapping) else type(targets).__name__,
+                fix="give the latents of every target fitted on, by its name",
+            )
+        self.provenance_.check_same_space({name: one for name, one in targets.items() if is_latents(one)})
+        predicted = self.predict(X)
+        guesses = {"latents": predicted} if self._single else predicted
         scores = []
         for name, guess in guesses.items():
             truth = targets[name]
@@ -228,6 +238,9 @@ class Encoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
 
+_ANEW = "copy the whole folder again, or fit and save again"
+
+
 def load_encoder(folder: str | PathLike[str]) -> Encoder:
     """Open an encoder that `Encoder.save` wrote.
 
@@ -243,17 +256,35 @@ def load_encoder(folder: str | PathLike[str]) -> Encoder:
     try:
         config = json.loads((root / CONFIG).read_text())
         if config["format"] != FORMAT:
-            raise DataError("another format of encoder", path=root, expected=FORMAT, found=config["format"])
+            raise DataError("another format of encoder", path=root, expected=FORMAT, found=config["format"], fix=_ANEW)
         name, digest, params = config["encoder"], config["sha256"], dict(config["params"])
-    except FileNotFoundError as error:
-        raise DataError("no encoder here", path=root, expected=f"{CONFIG} and {WEIGHTS}") from error
+    except OSError as error:
+        raise DataError(
+            "no encoder here",
+            path=root,
+            expected=f"a folder with {CONFIG} and {WEIGHTS}",
+            found=error.strerror,
+            fix="name the folder that Encoder.save wrote; of a checkpoint of other code, fit anew",
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError("not the config of an encoder", path=root / CONFIG, found=str(error)) from error
+        raise DataError(
+            "not the config of an encoder",
+            path=root / CONFIG,
+            expected="what Encoder.save writes: format, encoder, params, sha256, ...",
+            found=f"no {error}" if isinstance(error, KeyError) else str(error),
+            fix=_ANEW,
+        ) from error
     encoder = encoder_class(name, path=root / CONFIG)
     state = read_weights(root / WEIGHTS, digest)
     try:
         return encoder(**params)._load(config, state)
     except (KeyError, TypeError, AttributeError, DataError) as error:
-        raise DataError(f"config and weights do not make a {name}", path=root, found=str(error)) from error
+        raise DataError(
+            f"config and weights do not make a {name}",
+            path=root,
+            expected="arrays and shapes that the config asks for",
+            found=f"no {error}" if isinstance(error, KeyError) else str(error),
+            fix=_ANEW,
+        ) from error

@@ -196,6 +196,7 @@ class NetworkEncoder(Encoder):
             raise DataError(
                 f"subject '{known[0]}' was fitted on already",
                 expected=f"a subject other than {list(self.provenances_)}",
+                found=known[0],
                 fix="give the new subject its own name: trials.with_trials(subject='8')",
             )
         check_same_latents(self.provenance_, self.target_shapes_, y)
@@ -359,13 +360,11 @@ class NetworkEncoder(Encoder):
 
     def _features(self, X: Any, name: str) -> np.ndarray:
         """Standardised responses, float32 or float64 as given."""
-        if len(self.provenances_) == 1:
-            X = as_features(self, X, reset=False)
-        else:
-            X = as_matrix(X, name="X")
+        X = as_features(self, X, reset=False) if len(self.provenances_) == 1 else as_matrix(X, name="X")
         mean, scale = self.scales_[name]
         if X.shape[1] != len(mean):
-            raise DataError(f"subject '{name}' has another number of voxels", expected=len(mean), found=X.shape[1])
+            what, fix = f"subject '{name}' has another number of voxels", "give those fitted on, or name their subject"
+            raise DataError(what, expected=len(mean), found=X.shape[1], fix=fix)
         return ((X - mean) / scale).astype(X.dtype)
 
     def _predict(self, X: np.ndarray) -> dict[str, np.ndarray]:

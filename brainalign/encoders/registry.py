@@ -6,7 +6,7 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, unknown
 
 __all__ = ["ENCODERS", "encoder_class", "register_encoder"]
 
@@ -58,6 +58,5 @@ def encoder_class(name: Any, *, path: str | PathLike[str] | None = None) -> type
     if name in _registered:
         return _registered[name]
     if name not in ENCODERS:
-        known = sorted([*ENCODERS, *_registered])
-        raise DataError(f"unknown encoder '{name}'.{closest(name, known)}", path=path, expected=known, found=name)
+        raise unknown("encoder", name, sorted([*ENCODERS, *_registered]), path=path)
     return getattr(import_module(ENCODERS[name]), name)

@@ -74,7 +74,13 @@ def read_weights(path: str | PathLike[str], digest: str) -> dict[str, np.ndarray
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError("the weights of this encoder are missing", path=path, expected=path.name)
+        raise DataError(
+            "the weights of this encoder are missing",
+            path=path,
+            expected=path.name,
+            found="no such file",
+            fix="copy the whole folder again, or fit and save again",
+        )
     if (found := sha256_file(path)) != digest:
         raise DataError(
             "the weights are not those that were saved",
@@ -89,7 +95,13 @@ def read_weights(path: str | PathLike[str], digest: str) -> dict[str, np.ndarray
             large = {name: place for name, place in _places(path).items() if place[2] >= MAPPED_BYTES}
             return {name: _mapped(path, *large[name]) if name in large else file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise DataError("not a safetensors file", path=path, found=str(error)) from error
+        raise DataError(
+            "not a safetensors file",
+            path=path,
+            expected="safetensors; pickled checkpoints are never opened",
+            found=str(error),
+            fix="copy the whole folder again, or fit and save again",
+        ) from error
 
 
 def _places(path: Path) -> dict[str, tuple[np.dtype, tuple[int, ...], int, int]]:

@@ -203,11 +203,16 @@ def reconstruct_run(
     ------
     LeakageError
         When a test picture was fitted on.
+    DataError
+        When the pictures seen are of mixed size: they could not be judged.
     """
     from brainalign.reconstruction.controls import control_pictures
+    from brainalign.reconstruction.pairs import check_one_size
 
     folder = Path(folder)
     recipe, encoder, train, test = _held_out(folder)
+    if test.stimuli is not None:
+        check_one_size(test.stimuli.select(list(dict.fromkeys(test.stimulus_ids))), "pictures seen")
     wanted: dict[str, Any] = {"generator": generator, "options": dict(options or {}), "seed": seed}
     _same_pictures(folder, wanted)
     every = recipe.targets(_with_both(train, test), device=device) if controls or generator in _FITTED else None

@@ -14,7 +14,7 @@ from brainalign.errors import DataError, LeakageError, unknown
 from brainalign.splits import check_disjoint
 from brainalign.stimuli import Stimuli
 
-__all__ = ["CONTROLS", "PROTOCOLS", "Pairs", "control_of", "paired", "random_circle", "stack"]
+__all__ = ["CONTROLS", "PROTOCOLS", "Pairs", "check_one_size", "control_of", "paired", "random_circle", "stack"]
 
 CONTROLS = ("generator ceiling", "nearest training picture", "shuffled brain", "noise input")
 """What stands in every table beside the systems."""
@@ -112,7 +112,7 @@ def paired(
         raise DataError(f"a system is called '{clash[0]}'", fix="give controls as controls={...}")
     rows = {name: _of(made, seen, name) for name, made in {**systems, **_in_order(controls)}.items()}
     for name, pictures in {"pictures seen": seen, **rows}.items():
-        _check_one_size(pictures, name)
+        check_one_size(pictures, name)
     hashes = [seen.content_hash(one) for one in seen.ids]
     return Pairs(rows, seen, _labels(within, seen), np.unique(hashes, return_inverse=True)[1], str(protocol))
 
@@ -133,7 +133,13 @@ def _of(made: Stimuli, seen: Stimuli, name: str) -> Stimuli:
     return made.select(seen.ids)
 
 
-def _check_one_size(pictures: Stimuli, name: str) -> None:
+def check_one_size(pictures: Stimuli, name: str) -> None:
+    """Refuse pictures of mixed size; `name` says which they are.
+
+    Raises
+    ------
+    DataError
+    """
     sizes: dict[tuple[int, int], str] = {}
     for one in pictures.ids:
         sizes.setdefault(pictures.image(one).size, one)

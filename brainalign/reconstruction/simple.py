@@ -39,7 +39,12 @@ class Pixels(Drawing):
     def _draw(self, values: dict[str, np.ndarray], seeds: list[int]) -> np.ndarray:
         pixels = values["pixels"]
         if pixels.ndim not in (3, 4):
-            raise DataError("these latents are no pixels", expected="(n, height, width[, 3])", found=pixels.shape)
+            raise DataError(
+                "these latents are no pixels",
+                expected="(n, height, width[, 3])",
+                found=pixels.shape,
+                fix="decode into pixels: --latents pixels:32",
+            )
         return pixels
 
 

@@ -119,9 +119,20 @@ def as_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     try:
         X = validate_data(estimator, X, dtype=[np.float64, np.float32], ensure_all_finite=False, reset=reset)
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise _refused(estimator, X, error) from error
     check_finite(X, name="X")
     return X
+
+
+def _refused(estimator: Any, X: Any, error: ValueError) -> DataError:
+    """scikit-learn's refusal in our form."""
+    known = getattr(estimator, "n_features_in_", None)
+    return DataError(
+        str(error),
+        expected=f"(n_samples, {'n_features' if known is None else known}) of numbers",
+        found=getattr(X, "shape", type(X).__name__),
+        fix="give an array of a row a sample" if known is None else "give the features fitted on, in the same order",
+    )
 
 
 def _tensor_features(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -130,7 +141,7 @@ def _tensor_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     try:
         validate_data(estimator, np.broadcast_to(np.float32(0), tuple(X.shape)), reset=reset)
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise _refused(estimator, X, error) from error
     torch = namespace(X)
     if X.dtype not in (torch.float32, torch.float64):
         X = X.to(torch.float32 if X.dtype in (torch.float16, torch.bfloat16) else torch.float64)

@@ -214,6 +214,23 @@ def test_latents_that_lack_a_stimulus_are_refused(recording, tmp_path):
     assert "too few groups" in told
 
 
+def test_pictures_that_could_not_be_judged_or_were_seen_are_refused_at_the_door(recording, tmp_path):
+    """Mixed sizes before a picture is made; one picture under two ids before anything is fitted."""
+    ids = list(dict.fromkeys(Trials.open(recording / "trials").stimulus_ids))
+    for number, one in enumerate(ids):
+        Image.new("RGB", (8, 8 + number % 2), (4 * number, 90, 200)).save(tmp_path / f"{one}.png")
+    shown = (recording / "trials", "--option", f"stimuli={tmp_path}", "--latents", "pixels:2")
+    run("fit", *shown, "--out", tmp_path / "run")
+    told = run("reconstruct", tmp_path / "run", "--generator", "pixels", fails=True)
+    assert "'pictures seen' has pictures of mixed size" in told and "mend" in told
+    assert not (tmp_path / "run" / "pictures").exists()
+    for one in ids:
+        Image.new("RGB", (8, 8), (90, 90, 200)).save(tmp_path / f"{one}.png")
+    told = run("fit", *shown, "--out", tmp_path / "twins", fails=True)
+    assert "the same picture stands in train and test under two ids" in told
+    assert not (tmp_path / "twins").exists()
+
+
 def test_a_page_of_the_scores_beside_the_pictures(fitted):
     plain = run("score", fitted, "--report")
     assert "report: " in plain and "All scores" in (fitted / "report.html").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from brainalign.errors import DataError
+from brainalign.errors import DataError, LeakageError
 from brainalign.experiment import Experiment, demo_file, run_experiment
 from brainalign.reconstruction import CONTROLS
 
@@ -128,6 +128,16 @@ def test_mindeye_and_the_embedded_diffusion_show_what_was_seen(tmp_path):
     read = found["pictures/mindeye/generator ceiling/category read"]
     assert read.low > read.chance and found["pictures/mindeye/background read"].ceiling is not None
     assert "category read" in (tmp_path / "report.html").read_text()
+
+
+def test_one_picture_under_two_ids_in_two_folds_is_refused_before_any_fit(tmp_path, monkeypatch):
+    from brainalign.encoders import LinearEncoder
+    from brainalign.stimuli import Stimuli
+
+    monkeypatch.setattr(LinearEncoder, "fit", lambda *_, **__: pytest.fail("fitted before it was refused"))
+    monkeypatch.setattr(Stimuli, "duplicates", lambda self: [(self.ids[0], one) for one in self.ids[1:]])
+    with pytest.raises(LeakageError, match="under two ids"):
+        run_experiment(scenes(within=None), out=tmp_path)
 
 
 def test_an_attribute_that_scenes_lack_is_refused(tmp_path):

@@ -247,6 +247,7 @@ class BrainIT(Encoder):
             raise DataError(
                 f"subject '{known[0]}' was fitted on already",
                 expected=f"a subject other than {list(self.provenances_)}",
+                found=known[0],
                 fix="give the new subject its own name: trials.with_trials(subject='8')",
             )
         check_same_latents(self.provenance_, self.target_shapes_, y)
@@ -403,7 +404,10 @@ class BrainIT(Encoder):
         n_voxels = len(self.network_.clusters(self.subjects_.index(subject)))
         if X.shape[1] != n_voxels:
             raise DataError(
-                f"X has {X.shape[1]} features, but subject '{subject}' has {n_voxels} voxels", expected=n_voxels
+                f"X has {X.shape[1]} features, but subject '{subject}' has {n_voxels} voxels",
+                expected=f"(n_samples, {n_voxels})",
+                found=X.shape,
+                fix="give the voxels fitted on, in the same order, or name the subject they are of",
             )
         return X
 

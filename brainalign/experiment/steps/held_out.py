@@ -21,11 +21,11 @@ from brainalign.latents.extraction import extract
 from brainalign.parallel import parallel_map
 from brainalign.reconstruction.brain import response_correlation
 from brainalign.reconstruction.controls import control_pictures
-from brainalign.reconstruction.pairs import CONTROLS
+from brainalign.reconstruction.pairs import CONTROLS, check_one_size
 from brainalign.reconstruction.simple import SIMPLE, simple_generator
 from brainalign.reconstruction.table import over_draws
 from brainalign.scoring.score import Score
-from brainalign.splits import split, split_hash
+from brainalign.splits import check_same_pictures, split, split_hash
 from brainalign.stimuli import Stimuli
 from brainalign.trials import Trials
 from brainalign.voxelwise import Ridge
@@ -56,13 +56,20 @@ class HeldOut:
 
 
 def divisions_of(analysis: Reconstruct, context: Context, trials: Trials) -> Divisions:
-    """The folds, or one pair where a test share or the data set's own split is asked for."""
+    """The folds, or one pair where a test share or the data set's own split is asked for.
+
+    Pictures that could not be judged, or that stand on both sides under two ids, are refused before anything is fitted.
+    """
+    if trials.stimuli is not None:
+        check_one_size(trials.stimuli.select(list(dict.fromkeys(trials.stimulus_ids))), "pictures seen")
     if analysis.by == "split" or analysis.test_size is not None:
         size = 0.2 if analysis.test_size is None else analysis.test_size
         train, test = split(trials, by=analysis.by, test_size=size, seed=context.experiment.seed)
         told = analysis.protocol or f"one split by {analysis.by}"
         return Divisions([(train, test)], str(train.info["split"]["hash"]), told)
     division = context.folds(trials, analysis)
+    for fold in division:
+        check_same_pictures(trials, fold)
     pairs = [(trials.select(fold.train), trials.select(fold.test)) for fold in division]
     return Divisions(pairs, split_hash(division), analysis.protocol or f"folds by {analysis.by}")
 
