@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from brainalign.errors import SpecError, closest
 from brainalign.experiment.schema_bci import Bci, BciOnline
+from brainalign.experiment.schema_bold import Bold
 from brainalign.experiment.schema_people import Segments
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
 from brainalign.experiment.schema_rsa import Rsa, RsaRegions
@@ -22,6 +23,7 @@ __all__ = [
     "Analysis",
     "Bci",
     "BciOnline",
+    "Bold",
     "Captions",
     "Decode",
     "Encode",
@@ -298,7 +300,8 @@ Analysis = Annotated[
     | Synthesis
     | Ablation
     | Bci
-    | BciOnline,
+    | BciOnline
+    | Bold,
     Field(discriminator="kind"),
 ]
 

@@ -12,6 +12,7 @@ from brainalign.errors import DataError, unknown
 from brainalign.latents.base import Latents
 from brainalign.loaders.simulated.circuit import Circuit, load_simulated_circuit, simulate_circuit
 from brainalign.loaders.simulated.design import Design, Truth, plan_trials
+from brainalign.loaders.simulated.eeg_fmri import PairTruth, load_pair
 from brainalign.loaders.simulated.fmri import SPACE, roi_sizes, simulate_fmri
 from brainalign.loaders.simulated.sensors import simulate_sensors, source_sizes
 from brainalign.spaces import SensorSpace
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 MODALITIES = ("fmri", "eeg", "seeg")
+N_STIMULI, MODEL = 240, "offline:conse"
 
 
 def simulate_subject(
@@ -102,15 +104,15 @@ def load_simulated(
     root: Path,
     *,
     subject: Any = None,
-    n_stimuli: int = 240,
-    model: str = "offline:conse",
+    n_stimuli: int = N_STIMULI,
+    model: str = MODEL,
     layers: Mapping[str, str] | None = None,
     models: Mapping[str, str] | None = None,
     prefers: Mapping[str, str] | None = None,
     modality: str = "fmri",
     seed: int = 0,
     **options: Any,
-) -> tuple[Trials, Truth]:
+) -> tuple[Trials, Truth | PairTruth]:
     """The simulated subject as a data set: drawn scenes, and responses that follow a network's view of them.
 
     Parameters
@@ -131,8 +133,15 @@ def load_simulated(
     prefers : mapping of ROI to query, optional
         Make ROIs selective: ``{"FFA": "category == 'face'"}`` (see `preferred_directions`).
     modality, seed, **options
-        See `simulate_subject`.
+        See `simulate_subject`. With modality "eeg_fmri" nothing is shown: EEG and BOLD recorded together, with the
+        options of `brainalign.loaders.simulated.eeg_fmri.PairDesign`.
     """
+    if modality == "eeg_fmri":
+        if (n_stimuli, model, layers, models, prefers) != (N_STIMULI, MODEL, None, None, None):
+            raise DataError(
+                "nothing is shown while EEG and BOLD are recorded together", fix="leave stimuli and models out"
+            )
+        return load_pair(seed=seed, **options)
     from brainalign.latents import extract
     from brainalign.scenes import draw_scenes
 
