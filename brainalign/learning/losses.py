@@ -12,7 +12,20 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-__all__ = ["Mixed", "bimixco", "cosine_loss", "info_nce", "mix", "mse", "soft_clip", "soft_contrastive"]
+from brainalign.errors import unknown
+
+__all__ = [
+    "Mixed",
+    "bimixco",
+    "cosine_loss",
+    "diffusion_loss",
+    "info_nce",
+    "mix",
+    "mse",
+    "noised",
+    "soft_clip",
+    "soft_contrastive",
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,48 @@ def mse(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def cosine_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """One minus the cosine of each sample, (n,), over all its dimensions."""
     return 1 - functional.cosine_similarity(predicted.flatten(1), target.flatten(1), dim=1)
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """``sqrt(share) * clean + sqrt(1 - share) * noise`` (Ho et al. 2020, eq. 4); share of signal, (n,)."""
+    signal = share.reshape(-1, *[1] * (clean.ndim - 1))
+    return signal.sqrt() * clean + (1 - signal).sqrt() * noise
+
+
+def diffusion_loss(
+    predicted: torch.Tensor, clean: torch.Tensor, noise: torch.Tensor, share: torch.Tensor, *, kind: str = "epsilon"
+) -> torch.Tensor:
+    """Squared error of a denoiser on ``noised(clean, noise, share)``, in what it predicts, mean of each sample, (n,).
+
+    Parameters
+    ----------
+    predicted, clean, noise : tensor (n, ...)
+    share : tensor (n,)
+        Of signal: the cumulative product of alphas at the time of each sample.
+    kind : {"epsilon", "v_prediction", "sample"}
+        The denoiser predicts the noise (Ho et al. 2020, eq. 14), the velocity ``sqrt(share) * noise -
+        sqrt(1 - share) * clean`` (Salimans & Ho 2022, §4), or the clean sample. Names are those of diffusers.
+
+    Raises
+    ------
+    DataError
+        When the kind is unknown.
+
+    Examples
+    --------
+    >>> clean, noise, share = torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.25])
+    >>> diffusion_loss(noise, clean, noise, share).item(), diffusion_loss(clean, clean, noise, share).item()
+    (0.0, 1.0)
+    >>> diffusion_loss(noise / 2, clean, noise, share, kind="v_prediction").item()
+    0.0
+    """
+    if kind == "epsilon":
+        return mse(predicted, noise)
+    if kind == "sample":
+        return mse(predicted, clean)
+    if kind == "v_prediction":
+        return mse(predicted, noised(noise, -clean, share))
+    raise unknown("kind of prediction", kind, ("epsilon", "v_prediction", "sample"))
 
 
 def info_nce(

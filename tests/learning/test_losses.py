@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from brainalign.learning.losses import bimixco, cosine_loss, info_nce, mix, mse, soft_clip, soft_contrastive
+from brainalign.errors import DataError
+from brainalign.learning.losses import (
+    bimixco,
+    cosine_loss,
+    diffusion_loss,
+    info_nce,
+    mix,
+    mse,
+    noised,
+    soft_clip,
+    soft_contrastive,
+)
 
 
 def pair(n: int = 7, seed: int = 0):
@@ -111,3 +122,23 @@ def test_plain_losses():
     a, b = pair()
     np.testing.assert_allclose(mse(a, b), [((x - y) ** 2).mean() for x, y in zip(a.numpy(), b.numpy())], rtol=1e-5)
     np.testing.assert_allclose(cosine_loss(a, b), 1 - np.diag(cosines(a, b)), rtol=1e-4, atol=1e-6)
+
+
+def test_diffusion_loss_of_a_denoiser_that_knows_all_but_a_known_error():
+    clean, noise = pair()
+    share = torch.tensor([0.0, 0.1, 0.3, 0.5, 0.9, 0.99, 1.0])
+    targets = {"epsilon": [], "v_prediction": [], "sample": []}
+    for i, a in enumerate(share.tolist()):
+        for place in np.ndindex(3, 4):
+            x, e = clean[i][place].item(), noise[i][place].item()
+            z = noised(clean, noise, share)[i][place].item()
+            assert z == pytest.approx(a**0.5 * x + (1 - a) ** 0.5 * e, abs=1e-6)
+            for kind, value in zip(targets, (e, a**0.5 * e - (1 - a) ** 0.5 * x, x), strict=True):
+                targets[kind].append(value)
+    off = torch.arange(7.0)
+    for kind, values in targets.items():
+        predicted = torch.tensor(values).reshape(7, 3, 4) + off[:, None, None]
+        made = diffusion_loss(predicted, clean, noise, share, kind=kind)
+        np.testing.assert_allclose(made, off.square(), rtol=1e-5, atol=1e-10)
+    with pytest.raises(DataError, match="kind of prediction 'flow'"):
+        diffusion_loss(clean, clean, noise, share, kind="flow")

@@ -124,6 +124,38 @@ def test_parts_for_guided_sampling(mini, scenes, clip, layout) -> None:
     assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
 
 
+def condition_gradient(generator, values, layout):
+    """Diffusion error and its gradient in the condition; the networks take none."""
+    told = torch.as_tensor(np.asarray(values)[:2]).requires_grad_()
+    with generator.frozen():
+        error = generator.diffusion_error(
+            torch.as_tensor(layout.values[:2]), {"clip": told}, torch.tensor([200, 700]), [1, 2]
+        )
+        (gradient,) = torch.autograd.grad(error.sum(), told)
+    assert all(one.grad is None for one in generator.pipeline.unet.parameters())
+    assert torch.isfinite(gradient).all() and (gradient.abs().amax(dim=1) > 0).all()
+    return error.detach(), gradient
+
+
+def test_what_is_told_learns_from_the_error_of_denoising(mini, clip, layout) -> None:
+    error, gradient = condition_gradient(mini, clip.values, layout)
+    assert all(one.requires_grad for one in mini.pipeline.unet.parameters())  # afterwards as before
+    noise = torch.cat([torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(one)) for one in (1, 2)])
+    told = mini.condition({"clip": clip.values[:2]}, [1, 2])
+    for row, t in enumerate((200, 700)):
+        a, x = mini.alphas_cumprod[t], torch.as_tensor(layout.values[row])
+        arguments = {name: one[row : row + 1] for name, one in told.led.items()}
+        with torch.no_grad():
+            found = mini.pipeline.unet((a.sqrt() * x + (1 - a).sqrt() * noise[row])[None], t, **arguments).sample[0]
+        velocity = a.sqrt() * noise[row] - (1 - a).sqrt() * x
+        assert error[row].item() == pytest.approx((found - velocity).square().mean().item(), rel=1e-4)
+    other, _ = condition_gradient(mini, clip.values[5:], layout)
+    assert (other > error).all()  # of other pictures
+    half = load_generator(f"unclip:{UNCLIP}", device="cpu", memory="24GB", space="mini", unit=True)
+    _, coarse = condition_gradient(half, clip.values, layout)
+    assert torch.nn.functional.cosine_similarity(coarse, gradient).min() > 0.98
+
+
 def test_wrong_latents_are_refused(mini, clip, layout) -> None:
     foreign = ba.Latents(clip.values, clip.ids, space="open_clip:ViT-H-14/laion2b_s32b_b79k")
     with pytest.raises(DataError, match=r"cannot turn latents of this space(.|\n)*expected: mini(.|\n)*ViT-H-14"):
@@ -232,6 +264,7 @@ def test_ip_adapter_from_a_folder(stable_diffusion: Path, tmp_path: Path, layout
     options = {"adapter": str(tmp_path), "weight_name": "adapter.safetensors", "device": "cpu", "steps": 3}
     generator = load_generator(f"ip-adapter:{stable_diffusion}", **options)
     check_batches(generator, np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32) * 5)
+    condition_gradient(generator, np.random.default_rng(1).normal(size=(2, 128)).astype(np.float32), layout)
     both = generator.generate({"clip": np.ones((2, 128)), "vae": layout.values[:2]})
     assert stack(both).shape == (2, 64, 64, 3)
     with pytest.raises(DataError, match="needs an adapter"):
@@ -382,7 +415,7 @@ def test_roi_optimal_latents_become_pictures(mini) -> None:
     assert (judge_scenes(drawn)["category"] == liked).mean() >= 0.5  # one in eight by chance
 
 
-def test_kandinsky_from_a_folder(tmp_path: Path) -> None:
+def test_kandinsky_from_a_folder(tmp_path: Path, layout) -> None:
     from diffusers import DDPMScheduler, KandinskyV22Pipeline, VQModel
 
     unet = small_unet(
@@ -401,6 +434,7 @@ def test_kandinsky_from_a_folder(tmp_path: Path) -> None:
     told = generator.condition({"clip": np.ones((2, 128), np.float32)})
     assert generator.denoise(torch.randn(2, 4, 16, 16), 10, told).shape == (2, 4, 16, 16)
     assert generator.decode(torch.randn(2, 4, 16, 16)).shape == (2, 3, 64, 64)
+    condition_gradient(generator, np.random.default_rng(1).normal(size=(2, 128)).astype(np.float32), layout)
 
 
 def test_decoder_alone(scenes, layout) -> None:

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.arrays import as_matrix, resolve_device, row_blocks
+from brainalign.arrays import as_matrix
 from brainalign.encoders.base import Encoder
 from brainalign.encoders.brain_it import storage
+from brainalign.encoders.brain_it.decoding import decode, subject_of
+from brainalign.encoders.brain_it.diffusion import DiffusionModel, ThroughDiffusion, image_rows, known_samples, roles_of
 from brainalign.encoders.brain_it.fitting import TokenLoss, features_of, training_data
 from brainalign.encoders.brain_it.network import BrainITNetwork, Shape
-from brainalign.encoders.brain_it.targets import TokenTarget
+from brainalign.encoders.brain_it.settings import DIFFUSION, PUBLISHED, TRAINING, TRANSFER
+from brainalign.encoders.brain_it.targets import targets_of
 from brainalign.encoders.brain_it.unseen import knowing, unseen_pairs
-from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several, split_subjects
+from brainalign.encoders.subjects import Samples, check_same_latents, pair_samples, several
 from brainalign.errors import DataError, unknown
 from brainalign.learning import TrainOptions, seeded, train
 from brainalign.learning.stacked import Stacked
@@ -29,25 +32,6 @@ from brainalign.voxelwise.samples import as_features, is_trials
 from brainalign.voxelwise.universal import UniversalEncoder
 
 __all__ = ["BrainIT"]
-
-TRAINING = {"n_epochs": 40, "batch_size": 64, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01}
-TRANSFER = {"n_epochs": 100}
-PUBLISHED: dict[str, Any] = {
-    "n_clusters": 128,
-    "width": 512,
-    "n_self": 5,
-    "n_cross": 6,
-    "n_heads": 8,
-    "embedding": 256,
-    "covariance": "full",
-    "n_voxels": 15000,
-    "n_tokens": [512, 512, 128, 64, 16],
-    "voxel_training": {"n_epochs": 30, "batch_size": 32, "learning_rate": 1e-3, "device": "auto"},
-    "training": {
-        **{"n_epochs": 75, "batch_size": 64, "learning_rate": 5e-4, "warmup": 0.2},
-        **{"precision": "bf16", "device": "auto"},
-    },
-}
 
 
 class BrainIT(Encoder):
@@ -84,9 +68,11 @@ class BrainIT(Encoder):
         Voxels of each subject that do.
     whole : bool
         Take the latents of a picture as one token, whatever their shape.
-    voxel_training, training, transfer_training : mapping, optional
+    voxel_training, training, transfer_training, diffusion_training : mapping, optional
         `brainalign.learning.TrainOptions` by name: of the universal encoder, of the transformer, and changes to both
-        for `transfer`.
+        for `transfer`, to those of the transformer for `refine`.
+    anchor : float
+        Weight of the loss between tokens beside that of the diffusion model in `refine`.
     seed : int
 
     Attributes
@@ -126,6 +112,8 @@ class BrainIT(Encoder):
         voxel_training: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         transfer_training: Mapping[str, Any] | None = None,
+        diffusion_training: Mapping[str, Any] | None = None,
+        anchor: float = 1.0,
         seed: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -143,6 +131,8 @@ class BrainIT(Encoder):
         self.voxel_training = voxel_training
         self.training = training
         self.transfer_training = transfer_training
+        self.diffusion_training = diffusion_training
+        self.anchor = anchor
         self.seed = seed
 
     @classmethod
@@ -198,7 +188,9 @@ class BrainIT(Encoder):
         self._single = not isinstance(y, Mapping)
         self.provenances_ = {name: one.provenance for name, one in subjects.items()}
         self.provenance_ = next(iter(self.provenances_.values()))
-        self._learn_targets(subjects, y)
+        first = next(iter(subjects.values())).targets
+        self.target_shapes_ = {name: tuple(values.shape[1:]) for name, values in first.items()}
+        self.targets_ = targets_of(first, y, whole=self.whole, n_tokens=self.n_tokens)
         self.voxels_ = self._voxel_model().fit(*features_of(subjects, y, features, whole=self.whole))
         self.clusters_ = self._mixture().fit(np.concatenate(list(self.voxels_.embeddings_.values())))
         ends = np.cumsum([one.responses.shape[1] for one in subjects.values()])[:-1]
@@ -270,6 +262,50 @@ class BrainIT(Encoder):
         made.network_.requires_grad_(True)
         return made
 
+    def refine(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        generator: DiffusionModel,
+        images: Any,
+        folder: str | PathLike[str] | None = None,
+    ) -> BrainIT:
+        """Second stage: an encoder trained on through the loss of a frozen diffusion model. This one stays as it is.
+
+        Pictures are noised, and the model is told predicted latents instead of true ones; the error of its denoising
+        reaches the transformer and the embeddings of voxels. The loss between tokens stays beside it, `anchor` times.
+
+        Parameters
+        ----------
+        X : Trials, mapping of subject to Trials, or array (n_samples, n_voxels)
+            Of subjects that are known, such as those fitted on. What is refined on counts as seen.
+        y : as in `fit`
+        generator : DiffusionModel
+            Such as ``load_generator("mini")`` or ``"unclip:..."``; led by one of the latent spaces.
+        images : Latents or array (n_samples, channels, height, width)
+            Of its autoencoder, of the pictures seen.
+        folder : path-like, optional
+            For checkpoints, another one than that of `fit`.
+
+        Raises
+        ------
+        DataError
+            When subjects, latents, generator and images do not belong together.
+        """
+        check_is_fitted(self, "network_")
+        options = self._options({**DIFFUSION, **(self.diffusion_training or {})})
+        subjects = known_samples(self, X, y)
+        roles = roles_of(generator, self.targets_, self.provenance_.spaces)
+        more = {"images": image_rows(generator, X, images, subjects)}
+        made = deepcopy(self)
+        with generator.frozen():
+            loss = ThroughDiffusion(generator, roles, self._token_loss(), self.anchor)
+            made.history_ = made._train(list(subjects.items()), options, folder, loss=loss, more=more)
+        made.provenances_ |= {name: knowing(self.provenances_[name], one) for name, one in subjects.items()}
+        made.provenance_ = next(iter(made.provenances_.values()))
+        return made
+
     @property
     def subjects_(self) -> tuple[str, ...]:
         """Subjects that can be predicted from."""
@@ -311,31 +347,21 @@ class BrainIT(Encoder):
         # The contrast compares the samples of a batch, which must therefore stay whole.
         return TrainOptions.of(given, **TRAINING, split_on_oom=not self.contrast, seed=self.seed)
 
+    def _token_loss(self) -> TokenLoss:
+        return TokenLoss(self.targets_, contrast=self.contrast, n_tokens=self.n_tokens, n_voxels=self.n_voxels)
+
     def _train(
-        self, pairs: Sequence[tuple[str, Samples]], options: TrainOptions, folder: Any = None
+        self,
+        pairs: Sequence[tuple[str, Samples]],
+        options: TrainOptions,
+        folder: Any = None,
+        *,
+        loss: Any = None,
+        more: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         numbers = {name: number for number, name in enumerate(self.provenances_)}
-        data = training_data(pairs, self.voxels_.scales_, numbers)
-        loss = TokenLoss(self.targets_, contrast=self.contrast, n_tokens=self.n_tokens, n_voxels=self.n_voxels)
-        return train(self.network_, loss, data, options, folder=folder).history
-
-    def _learn_targets(self, subjects: Mapping[str, Samples], y: Any) -> None:
-        first = next(iter(subjects.values()))
-        given = y if isinstance(y, Mapping) else {"latents": y}
-        self.target_shapes_ = {name: tuple(values.shape[1:]) for name, values in first.targets.items()}
-        self.targets_ = {
-            name: TokenTarget.of(
-                values, sizes=getattr(given[name], "meta", {}).get("tokens_per_scale"), name=name, whole=self.whole
-            )
-            for name, values in first.targets.items()
-        }
-        for name, target in self.targets_.items():
-            if not isinstance(self.n_tokens, int) and len(target.sizes) > len(self.n_tokens):
-                raise DataError(
-                    f"n_tokens names fewer scales than '{name}' has",
-                    expected=f"a number, or at least {len(target.sizes)}",
-                    found=list(self.n_tokens),
-                )
+        data = {**training_data(pairs, self.voxels_.scales_, numbers), **(more or {})}
+        return train(self.network_, loss or self._token_loss(), data, options, folder=folder).history
 
     # -- prediction ---------------------------------------------------------------------------------------------
 
@@ -362,14 +388,15 @@ class BrainIT(Encoder):
         check_is_fitted(self, "network_")
         ids = None
         if is_trials(X):
-            subject, X = self._known(X)
+            subject = subject_of(self, X)
             X = X.average("stimulus_id")
             ids, X = X.stimulus_ids, X.matrix()
         subject = self.subjects_[0] if subject is None else str(subject)
         if subject not in self.provenances_:
             raise unknown("subject", subject, self.subjects_, fix="transfer(trials, latents) lets a subject join")
-        X = self._voxels_like_fitted(X, subject)
-        decoded = {name: self._decode(name, X, subject) for name in self.targets_}
+        X = self.voxels_like_fitted(X, subject)
+        device = self._options().device
+        decoded = {name: decode(self, name, X, subject=subject, device=device) for name in self.targets_}
         made: dict[str, Any] = decoded
         if ids is not None:
             made = {name: self._as_latents(values, ids, name) for name, values in decoded.items()}
@@ -382,22 +409,8 @@ class BrainIT(Encoder):
             check_disjoint(seen, X.stimulus_ids)
         return super().score(X, y)
 
-    def _known(self, trials: Any) -> tuple[str, Any]:
-        (subject, *others) = split_subjects(trials)
-        if others:
-            raise DataError("predict one subject at a time", fix="trials.select(\"subject == '1'\")")
-        if self.provenance_.units and subject not in self.provenances_:
-            raise DataError(
-                f"this encoder was not fitted on subject ['{subject}']",
-                expected=f"subjects among {list(self.subjects_)}",
-                found=subject,
-                fix="transfer(trials, latents) lets a new subject join",
-            )
-        subject = subject if subject in self.provenances_ else self.subjects_[0]
-        self.provenances_[subject].check_same_brain(trials)
-        return subject, trials
-
-    def _voxels_like_fitted(self, X: Any, subject: str) -> np.ndarray:
+    def voxels_like_fitted(self, X: Any, subject: str) -> np.ndarray:
+        """Responses as a matrix, of as many voxels as the subject has."""
         if subject == self.subjects_[0]:
             return as_features(self, X, reset=False)
         X = as_matrix(X)
@@ -410,25 +423,6 @@ class BrainIT(Encoder):
                 fix="give the voxels fitted on, in the same order, or name the subject they are of",
             )
         return X
-
-    def _decode(self, name: str, X: np.ndarray, subject: str) -> np.ndarray:
-        """Latents (n, \\*shape) of one space, in the precision of X."""
-        number, target = self.subjects_.index(subject), self.targets_[name]
-        branch, clusters = self.network_.branch(name), self.network_.clusters(number)
-        mean, scale = self.voxels_.scales_[subject]
-        n_tokens, n_channels = target.size
-        made = np.empty((len(X), n_tokens, n_channels), dtype=X.dtype)
-        device = resolve_device(self._options().device)
-        self.network_.to(device).eval()
-        try:
-            with torch.inference_mode():
-                for rows in row_blocks(len(X), 16 * n_tokens * max(self.width, n_channels)):
-                    scaled = torch.from_numpy(((X[rows] - mean) / scale).astype(np.float32)).to(device)
-                    tokens = branch.tokens_from(branch.clusters_of(scaled, number, clusters.to(device)))
-                    made[rows] = (tokens * branch.spread + branch.mean).cpu().numpy()
-        finally:
-            self.network_.to("cpu")
-        return target.from_tokens(made)
 
     # -- disk ---------------------------------------------------------------------------------------------------
 

@@ -92,11 +92,11 @@ class TokenLoss:
         self.n_tokens, self.n_voxels = n_tokens, n_voxels
 
     def __call__(self, network: BrainITNetwork, batch: Any) -> dict[str, torch.Tensor]:
-        chosen = self._voxels(network, batch)
+        chosen = self.voxels(network, batch)
         means: dict[str, Any] = {}
         for name, target in self.targets.items():
             branch = network.branch(name)
-            memory = self._memory(network, branch, batch, chosen)
+            memory = self.memory(network, branch, batch, chosen)
             tokens = target.as_tokens(batch[f"target/{name}"])
             parts = []
             for number, scale in enumerate(target.scales()):
@@ -118,7 +118,7 @@ class TokenLoss:
             return torch.arange(scale.start, scale.stop, device=device)
         return scale.start + torch.randperm(n_there, device=device)[:n_wanted]
 
-    def _voxels(self, network: BrainITNetwork, batch: Any) -> dict[int, Any]:
+    def voxels(self, network: BrainITNetwork, batch: Any) -> dict[int, Any]:
         """For each subject in the batch, the voxels that enter this step."""
         chosen: dict[int, Any] = {}
         for subject in torch.unique(batch["subject"]).tolist():
@@ -129,7 +129,7 @@ class TokenLoss:
                 chosen[subject] = torch.randperm(n_there, device=batch["subject"].device)[:n_wanted]
         return chosen
 
-    def _memory(self, network: BrainITNetwork, branch: Any, batch: Any, chosen: dict[int, Any]) -> torch.Tensor:
+    def memory(self, network: BrainITNetwork, branch: Any, batch: Any, chosen: dict[int, Any]) -> torch.Tensor:
         """Cluster tokens of every sample, each through the voxels of its own subject."""
         parts, places = [], []
         for subject, voxels in chosen.items():

@@ -14,7 +14,7 @@ from torch.nn import functional
 from brainalign.arrays import row_blocks
 from brainalign.errors import DataError
 
-__all__ = ["TokenTarget", "as_tokens", "coarsest_scale", "token_contrast"]
+__all__ = ["TokenTarget", "as_tokens", "coarsest_scale", "targets_of", "token_contrast"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +88,32 @@ class TokenTarget:
         """Latents (n, \\*shape), an array or a tensor, as tokens (n, n_tokens, n_channels)."""
         return values.reshape(len(values), 1, -1) if self.whole else as_tokens(values)
 
-    def from_tokens(self, tokens: np.ndarray) -> np.ndarray:
-        """Latents (n, \\*shape) from tokens (n, n_tokens, n_channels)."""
-        values = tokens.transpose(0, 2, 1) if len(self.shape) == 3 and not self.whole else tokens
+    def from_tokens(self, tokens: Any) -> Any:
+        """Latents (n, \\*shape) from tokens (n, n_tokens, n_channels), an array or a tensor."""
+        values = tokens.swapaxes(1, 2) if len(self.shape) == 3 and not self.whole else tokens
         return values.reshape(len(tokens), *self.shape)
+
+
+def targets_of(values: Mapping[str, Any], y: Any, *, whole: bool, n_tokens: Any) -> dict[str, TokenTarget]:
+    """How each latent space is cut; `y` tells of those that hold several scales.
+
+    Raises
+    ------
+    DataError
+        When `n_tokens` names too few scales.
+    """
+    given = y if isinstance(y, Mapping) else {"latents": y}
+    made = {}
+    for name, one in values.items():
+        sizes = getattr(given[name], "meta", {}).get("tokens_per_scale")
+        made[name] = TokenTarget.of(one, sizes=sizes, name=name, whole=whole)
+        if not isinstance(n_tokens, int) and len(made[name].sizes) > len(n_tokens):
+            raise DataError(
+                f"n_tokens names fewer scales than '{name}' has",
+                expected=f"a number, or at least {len(made[name].sizes)}",
+                found=list(n_tokens),
+            )
+    return made
 
 
 def token_size(shape: tuple[int, ...], *, whole: bool = False) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from brainalign.errors import DataError
+from brainalign.learning.losses import diffusion_loss, noised
 from brainalign.reconstruction.generators.base import Drawing
 from brainalign.reconstruction.generators.inputs import Accepted
 
@@ -30,7 +32,8 @@ class Diffusion(Drawing):
     """A generator over a diffusers pipeline.
 
     Beside `generate` it offers what a guided sampler is built of: `condition`, `denoise`, `decode`,
-    `alphas_cumprod` and `latent_shape`. Gradients pass through `denoise` and `decode`.
+    `alphas_cumprod` and `latent_shape`. Gradients pass through `denoise` and `decode`; what predicts the latents learns
+    from `diffusion_error`.
 
     Parameters
     ----------
@@ -103,6 +106,47 @@ class Diffusion(Drawing):
         if kind == "sample":
             return (x - share.sqrt() * found) / (1 - share).sqrt().clamp(min=1e-8)
         return found
+
+    def diffusion_error(self, images: Tensor, values: Mapping[str, Tensor], times: Tensor, seeds: list[int]) -> Tensor:
+        """How far the denoiser errs on noised pictures when told `values`: its own training loss, (n,).
+
+        Gradients reach `values`, through half precision too: they are carried there in the size they have before the
+        mean over a latent is taken.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, \\*latent_shape)
+            Clean latents, as `encode` gives them.
+        values : mapping of role to Tensor
+            As for `condition`.
+        times : Tensor of int, shape (n,)
+            Below ``len(alphas_cumprod)``.
+        seeds : list of int
+            Of the noise of each sample.
+        """
+        clean = images.to(self.device, torch.float32)
+        noise = torch.cat(
+            [torch.randn(1, *self.latent_shape, generator=torch.Generator().manual_seed(one)) for one in seeds]
+        )
+        noise, times, size = noise.to(clean), times.to(self.device), float(clean[0].numel())
+        share = self.alphas_cumprod.to(clean)[times]
+        told = self.condition({role: _Slope.apply(one, 1 / size) for role, one in values.items()}, seeds)
+        found = self._predict(noised(clean, noise, share), times, told, 1.0)
+        kind = self.pipeline.scheduler.config.prediction_type
+        return diffusion_loss(_Slope.apply(found, size), clean, noise, share, kind=kind)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No weight of the pipeline takes a gradient inside a ``with`` block."""
+        parts = [one for one in self.pipeline.components.values() if isinstance(one, torch.nn.Module)]
+        learning = [one for part in parts for one in part.parameters() if one.requires_grad]
+        for one in learning:
+            one.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for one in learning:
+                one.requires_grad_(True)
 
     def decode(self, z: Tensor) -> Tensor:
         """Pictures (n, 3, height, width) in [0, 1] of latents as `denoise` sees them."""
@@ -178,3 +222,16 @@ class Diffusion(Drawing):
             negative_prompt=[""] * n,
         )[:2]
         return led, free
+
+
+class _Slope(torch.autograd.Function):
+    """The identity, with a gradient times a number."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return slope * context.factor, None
