@@ -116,6 +116,40 @@ def test_mindeye2_is_pretrained_on_others_and_never_sees_the_shared_pictures(tmp
     assert not any(shared & ids for ids, _ in transferred)
 
 
+@pytest.mark.slow
+def test_brain_it_joins_layout_and_meaning(tree, tmp_path):
+    """The shipped experiment with the embedded networks, smaller in sizes alone."""
+    from brainalign.encoders import BrainIT
+    from brainalign.experiment import Experiment, load_experiment, run_experiment
+
+    asked = load_experiment(REPOSITORY / "scripts" / "experiments" / "nsd_brain_it.yaml").model_dump(mode="json")
+    asked["dataset"] |= {"name": str(tree / "tiny.yaml"), "root": str(tree / "nsd")}
+    asked["latents"]["clip"]["model"], asked["latents"]["layout"]["model"] = "mini", "maps:mini"
+    (analysis,) = asked["analyses"]
+    analysis |= {"metrics": ["PixCorr"], "protocol": "dry run", "gallery": None}
+    system = analysis["systems"]["brain_it"]
+    params = system["params"]
+    published = BrainIT.published().get_params()
+    assert {name: published[name] for name in params} == params  # what the experiment asks for is what was published
+    params |= {"n_clusters": 4, "width": 16, "n_self": 1, "n_cross": 1, "n_heads": 2, "embedding": 4}
+    params |= {"covariance": "diag", "n_tokens": [8, 8, 4, 4, 1]}
+    short = {"n_epochs": 2, "batch_size": 16, "device": "cpu", "precision": "float32"}
+    params["training"] |= short
+    params["voxel_training"] |= short
+    small = {"n_steps": 5, "channels": [8, 8, 8, 8]}
+    system |= {"generator": "fusion:mini", "options": {"n_steps": 4, "start": 2, "contrast": 0.8, "inversion": small}}
+    run = run_experiment(Experiment.model_validate(asked), out=tmp_path / "run")
+    shown = run.scores["pictures/brain_it/PixCorr"]
+    assert shown.n == 8 and shown.low <= shown.value <= shown.high
+    for space in ("clip", "layout"):
+        assert any(name.endswith(f"of {space}") for name in run.scores if name.count("/") == 2)
+    for control in ("generator ceiling", "shuffled brain", "noise input", "nearest training picture"):
+        assert f"pictures/brain_it/{control}/PixCorr" in run.scores
+    # The layout is inverted from tokens: true tokens and embeddings give pictures nearer to those seen than noise does.
+    top, noise = (run.scores[f"pictures/brain_it/{one}/PixCorr"].value for one in ("generator ceiling", "noise input"))
+    assert top > noise
+
+
 def test_a_system_is_pretrained_only_where_there_are_others(tmp_path):
     from brainalign.errors import SpecError
     from brainalign.experiment import load_experiment
