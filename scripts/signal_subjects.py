@@ -1,7 +1,8 @@
 """EEG of several simulated subjects: within a subject, leaving it out, all at once, and what a little data gains.
 
 Subjects share sources and electrodes, but not exactly: each has its own mixture of the sources' time courses over the
-scalp on top of a common one. Encoders find the picture seen among those held out. Writes ``docs/signals.md``.
+scalp on top of a common one. Encoders find the picture seen among those held out. With ``--write`` the table goes into
+``docs/signals.md``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import datetime
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,16 +35,16 @@ SYSTEMS: dict[str, Any] = {
 COLUMNS = ("system", "within", "leave one out", "all at once", "within, few", "all at once, few", "shuffled")
 
 
-def people(n_stimuli: int, n_subjects: int, own: float) -> tuple[Latents, dict[str, Trials]]:
+def people(n_stimuli: int, n_subjects: int, own: float, seed: int = 0) -> tuple[Latents, dict[str, Trials]]:
     """Latents, and one recording a subject: a common response plus `own` times one of its own."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     latents = Latents(rng.standard_normal((n_stimuli, 8)), [f"p{n:03d}" for n in range(n_stimuli)], space="simulated")
     options = {"modality": "eeg", "n_repetitions": 1, "sfreq": 50.0, "drift": 0.0, "ceiling": (0.6, 0.7)}
-    common, _ = ba.simulate_subject(latents, seed=100, **options)
+    common, _ = ba.simulate_subject(latents, seed=1000 * seed + 100, **options)
     order = np.argsort(common.stimulus_ids.astype(str))
     made = {}
     for number in range(1, n_subjects + 1):
-        mine, truth = ba.simulate_subject(latents, seed=number, **options)
+        mine, truth = ba.simulate_subject(latents, seed=1000 * seed + number, **options)
         signal = truth.signal.at(common.stimulus_ids)
         noise = mine.responses - truth.signal.at(mine.stimulus_ids)
         responses = common.responses + own * signal + noise
@@ -87,6 +89,28 @@ def row(system: str, latents: Latents, everyone: dict[str, Trials], few: int) ->
     }
 
 
+def stamp() -> str:
+    """What made a table, when and where."""
+    command = " ".join(["python", f"scripts/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return f"Made by `{command}` on {datetime.date.today().isoformat()} ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def as_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """Markdown; numbers with two digits."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for one in rows:
+        cells = [f"{one[name]:.2f}" if isinstance(one[name], float) else str(one[name]) for name in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def put(text: str, part: str) -> None:
+    """Replace what stands between the marks of a part of ``docs/signals.md``."""
+    inside = f"<!-- {part}: begin -->\n{text}\n<!-- {part}: end -->"
+    marked = f"<!-- {part}: begin -->.*<!-- {part}: end -->"
+    DOCS.write_text(re.sub(marked, lambda _: inside, DOCS.read_text(), flags=re.S))
+
+
 def main() -> None:
     """Read the command line, make the table, write it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -95,32 +119,23 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=3)
     parser.add_argument("--few", type=int, default=30)
     parser.add_argument("--own", type=float, default=1.0, help="a subject's own response beside the common one")
-    parser.add_argument("--out", type=Path, default=DOCS)
+    parser.add_argument("--write", action="store_true", help=f"put the table into {DOCS.name}")
     options = parser.parse_args()
     latents, everyone = people(options.stimuli, options.subjects, options.own)
-    table = []
+    rows = []
     for system in options.system or list(SYSTEMS):
-        table.append(row(system, latents, everyone, options.few))
-        print(table[-1], flush=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    command = " ".join(["python scripts/signal_subjects.py", *sys.argv[1:]])
-    lines = [
-        "# Encoders of signals, within and across subjects",
-        "",
-        f"Made by `{command}` on {datetime.date.today().isoformat()} ({machine}):",
-        f"{options.subjects} simulated subjects whose EEG is a common response to the latents of {options.stimuli}",
-        f"pictures plus one of their own (weight {options.own:g}), in single trials. Which of two pictures that nobody",
-        "was trained on (chance 0.5), mean over subjects; with few training trials",
-        f"({options.few}), and with responses shuffled among pictures, for the last subject.",
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-    ]
-    for one in table:
-        cells = [f"{one[name]:.2f}" if isinstance(one[name], float) else str(one[name]) for name in COLUMNS]
-        lines.append("| " + " | ".join(cells) + " |")
-    options.out.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        rows.append(row(system, latents, everyone, options.few))
+        print(rows[-1], flush=True)
+    text = f"""{stamp()}:
+{options.subjects} simulated subjects whose EEG is a common response to the latents of {options.stimuli}
+pictures plus one of their own (weight {options.own:g}), in single trials. Which of two pictures that nobody
+was trained on (chance 0.5), mean over subjects; with few training trials
+({options.few}), and with responses shuffled among pictures, for the last subject.
+
+{as_table(rows, COLUMNS)}"""
+    print(text)
+    if options.write:
+        put(text, "subjects")
 
 
 if __name__ == "__main__":
