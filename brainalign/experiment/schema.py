@@ -15,6 +15,7 @@ from brainalign.experiment.schema_bold import Bold
 from brainalign.experiment.schema_people import Segments
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
 from brainalign.experiment.schema_rsa import Rsa, RsaRegions
+from brainalign.experiment.schema_signals import Contributions
 from brainalign.experiment.schema_voxels import Ablation, Captions, Synthesis
 from brainalign.experiment.system import System
 
@@ -25,6 +26,7 @@ __all__ = [
     "BciOnline",
     "Bold",
     "Captions",
+    "Contributions",
     "Decode",
     "Encode",
     "Encoding",
@@ -297,6 +299,7 @@ Analysis = Annotated[
     | Segments
     | Evoked
     | Captions
+    | Contributions
     | Synthesis
     | Ablation
     | Bci

@@ -211,3 +211,15 @@ def test_simple_folds_on_two_workers(tmp_path):
         for n_jobs in (1, 2)
     )
     assert {name: score.value for name, score in two.items()} == {name: score.value for name, score in one.items()}
+
+
+@pytest.mark.slow
+def test_pictures_from_a_simulated_eeg_by_the_embedded_diffusion(tmp_path):
+    file = Path(__file__).parents[2] / "scripts" / "experiments" / "simulated_eeg_reconstruction.yaml"
+    found = run_experiment(file, out=tmp_path).scores
+    own = found["pictures/tsconv/EfficientNet-lite (offline)"]
+    control = found["pictures/tsconv/shuffled brain/EfficientNet-lite (offline)"]
+    assert own.low > 0.5 and own.value > control.value + 0.05 and control.low < 0.5 < control.high
+    assert found["pictures/tsconv/two-way of meaning"].low > 0.8
+    assert found["pictures/tsconv/category read"].low > found["pictures/tsconv/category read"].chance
+    assert found["where/all"].low > 0.6

@@ -16,7 +16,8 @@ from brainalign.splits import check_disjoint
 
 __all__ = ["as_evoked", "decode_latents_over_time", "haufe_patterns", "occlusion"]
 
-Judge = Callable[[Any, Any], float]
+Judge = Callable[[Any, Any], Any]
+"""Of predictions and latents: a number, or one a stimulus."""
 
 
 def identified(predicted: Any, latents: Any) -> float:
@@ -45,12 +46,13 @@ def decode_latents_over_time(
     latents : Latents
     window, step : float
         Seconds: its length, and from one to the next.
-    score : callable (predicted, latents) -> float
-        Share of pairs identified by default, chance 0.5.
+    score : callable (predicted, latents) -> float or array
+        Share of pairs identified by default, chance 0.5. `brainalign.scoring.identification.rank_percentiles` gives
+        that of each stimulus, for intervals.
 
     Returns
     -------
-    times, values : array (n_windows,)
+    times, values : array (n_windows,) or (n_windows, n_stimuli)
         Middle of each window in seconds, and its score.
 
     Raises
@@ -83,7 +85,7 @@ def occlusion(
     mode: str = "permute",
     score: Judge = identified,
     seed: int = 0,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """How much worse a fitted encoder is without a channel, a region, or a stretch of time.
 
     Parameters
@@ -98,13 +100,13 @@ def occlusion(
         Seconds of a stretch.
     mode : {"permute", "mean", "zero"}
         Put in its place: the same of another trial (the signal stays natural), its mean over trials, or nothing.
-    score : callable (predicted, latents) -> float
+    score : callable (predicted, latents) -> float or array
     seed : int
         Of the permutation, the same for all parts.
 
     Returns
     -------
-    dict of str to float
+    dict of str to float (or array)
         Name of the part, or middle of the stretch in seconds, and the loss of score without it.
     """
     if mode not in ("permute", "mean", "zero"):

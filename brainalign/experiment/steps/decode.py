@@ -13,11 +13,10 @@ from brainalign.errors import DataError, closest
 from brainalign.experiment.context import Context
 from brainalign.experiment.folder import StepResult
 from brainalign.experiment.schema import Decode
-from brainalign.experiment.steps.maps import show_on_brain
+from brainalign.experiment.steps.maps import show_on_brain, show_on_head
 from brainalign.report import plots
 from brainalign.report.report import Report
 from brainalign.scoring.score import Score
-from brainalign.spaces import SensorSpace
 from brainalign.splits import Fold
 from brainalign.trials import Trials
 
@@ -169,17 +168,17 @@ def _show_over_time(
 def _difference_maps(report: Report, trials: Trials, analysis: Decode) -> None:
     """Topographies of the difference of two classes, at times spread over the recording."""
     classes = sorted(trials.trials[analysis.label].unique())
-    if not isinstance(trials.space, SensorSpace) or len(classes) != 2:
+    if len(classes) != 2:
         return
     labels = trials.trials[analysis.label].to_numpy()
     first, second = (trials.responses[labels == one].mean(axis=0) for one in classes)
     every = np.asarray(trials.times)
     chosen = np.linspace(0, len(every) - 1, _N_MAPS + 2).round().astype(int)[1:-1]
-    kind = "mag" if "type" in trials.units and (trials.units["type"] == "mag").any() else None
-    keep = (trials.units["type"] == kind).to_numpy() if kind else np.ones(trials.n_units, dtype=bool)
-    info = trials.space.info(trials.units[keep])
-    titles = [f"{every[at] * 1e3:.0f} ms" for at in chosen]
-    figure = plots.topomap((first - second)[keep][:, chosen], info, titles=titles, label=f"{classes[0]} - {classes[1]}")
-    report.add_figure(
-        figure, f"Mean response to {classes[0]} less that to {classes[1]}" + (", magnetometers." if kind else ".")
+    show_on_head(
+        report,
+        trials,
+        (first - second)[:, chosen],
+        f"Mean response to {classes[0]} less that to {classes[1]}.",
+        titles=[f"{every[at] * 1e3:.0f} ms" for at in chosen],
+        label=f"{classes[0]} - {classes[1]}",
     )

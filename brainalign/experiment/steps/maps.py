@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from brainalign.report import plots
@@ -9,7 +11,7 @@ from brainalign.report.report import Report
 from brainalign.spaces import SensorSpace, VolumeSpace
 from brainalign.trials import Trials
 
-__all__ = ["show_on_brain"]
+__all__ = ["show_on_brain", "show_on_head"]
 
 _FEWEST_SENSORS = 4
 _FLAT = 3
@@ -26,9 +28,28 @@ def show_on_brain(
         if view and min(trials.space.shape) > _FLAT:
             filled = trials.space.to_nifti(np.nan_to_num(values), trials.units)
             report.add_html_view(plots.brain_view(filled), caption + " Drag to move through the volume.")
-    elif isinstance(trials.space, SensorSpace):
-        info = trials.space.info(trials.units)
-        places = np.array([channel["loc"][:3] for channel in info["chs"]])
-        inside = set(info.get_channel_types()) & {"seeg", "ecog", "dbs"}
-        if not inside and (np.isfinite(places).all(axis=1) & places.any(axis=1)).sum() >= _FEWEST_SENSORS:
-            report.add_figure(plots.topomap(values, info, label=label), caption)
+    else:
+        show_on_head(report, trials, values, caption, label=label)
+
+
+def show_on_head(
+    report: Report, trials: Trials, values: np.ndarray, caption: str, *, label: str, titles: Sequence[str] = ()
+) -> None:
+    """Topographies of sensors outside the head with known places, magnetometers where there are any.
+
+    Parameters
+    ----------
+    values : array (n_channels,) or (n_channels, n_maps)
+    titles : sequence of str
+        One over each map.
+    """
+    if not isinstance(trials.space, SensorSpace):
+        return
+    kept = np.ones(trials.n_units, dtype=bool)
+    if "type" in trials.units and (trials.units["type"] == "mag").any():
+        kept, caption = (trials.units["type"] == "mag").to_numpy(), f"{caption} Magnetometers."
+    info = trials.space.info(trials.units[kept])
+    places = np.array([channel["loc"][:3] for channel in info["chs"]])
+    inside = set(info.get_channel_types()) & {"seeg", "ecog", "dbs"}
+    if not inside and (np.isfinite(places).all(axis=1) & places.any(axis=1)).sum() >= _FEWEST_SENSORS:
+        report.add_figure(plots.topomap(np.asarray(values)[kept], info, titles=titles, label=label), caption)
