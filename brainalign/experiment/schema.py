@@ -169,15 +169,17 @@ class _Delayed(_CrossValidated):
 class Decode(_CrossValidated):
     """Class of each trial from its responses, by a cross-validated classifier; over time where there is time.
 
-    Networks of signals take `params`: sizes, clip, training, seed, or those of `DuIN`. Over time a classifier
-    is given `window` seconds together, `every` so many seconds. `subjects` chooses among those of the data set.
+    Networks of signals take `params`: sizes, clip, training, seed, or those of `DuIN`. A `chosen` classifier takes
+    `candidates`, `n_splits`, `gap` and `votes`: one is chosen, or some vote, inside the training trials of each fold.
+    Over time a classifier is given `window` seconds together, `every` so many seconds. `subjects` chooses among those
+    of the data set.
     """
 
     kind: Literal["decode"]
     label: str
-    classifier: Literal["logistic", "svm", "lda", "ridge", "du_in", "eegnet", "recurrent", "shallow", "tsconv"] = (
-        "logistic"
-    )
+    classifier: Literal[
+        "logistic", "svm", "lda", "ridge", "chosen", "du_in", "eegnet", "recurrent", "shallow", "tsconv"
+    ] = "logistic"
     params: dict[str, Any] = Field(default_factory=dict)
     over_time: bool = False
     window: float | None = Field(default=None, gt=0)
@@ -187,7 +189,7 @@ class Decode(_CrossValidated):
 
     @model_validator(mode="after")
     def _params_are_used(self) -> Decode:
-        if self.params and self.classifier not in ("du_in", "eegnet", "recurrent", "shallow", "tsconv"):
+        if self.params and self.classifier in ("logistic", "svm", "lda", "ridge"):
             raise ValueError(f"classifier {self.classifier} takes no params: a network does")
         if (self.window or self.every) and not self.over_time:
             raise ValueError("a window moves over time: over_time: true")

@@ -1,6 +1,7 @@
 """Decoding: what class a trial belongs to, when that can be read out, and classes never trained on."""
 
 from brainalign.analysis.decoding.attention import AttentionResult, decode_attention, reconstruct_stimulus
+from brainalign.analysis.decoding.chosen import ChosenClassifier
 from brainalign.analysis.decoding.classify import ESTIMATORS, DecodingResult, decode
 from brainalign.analysis.decoding.contributions import (
     as_evoked,
@@ -20,6 +21,7 @@ from brainalign.analysis.decoding.zero_shot import zero_shot_decode
 __all__ = [
     "ESTIMATORS",
     "AttentionResult",
+    "ChosenClassifier",
     "DecodingResult",
     "ImageryResult",
     "Intention",

@@ -40,6 +40,8 @@ class DecodingResult:
         Accuracies of decoders trained and scored on permuted labels; empty without permutations.
     auc : Score or None
         Area under the ROC curve, trials compared within their fold, where that was asked for.
+    choices : tuple of dict
+        Of a `ChosenClassifier`, in each fold: ``scores`` and ``votes``.
     """
 
     score: Score
@@ -49,6 +51,7 @@ class DecodingResult:
     fold_scores: NDArray[np.float64]
     null: NDArray[np.float64]
     auc: Score | None = None
+    choices: tuple[dict[str, Any], ...] = ()
 
     @property
     def p_value(self) -> float | None:
@@ -130,7 +133,8 @@ def decode(
     if with_auc:
         check_metric(task, "auc")
     sides = np.full(len(task.labels), np.nan)
-    predicted = _predict_out_of_fold(task, estimator, sides if with_auc else None)
+    choices: list[dict[str, Any]] = []
+    predicted = _predict_out_of_fold(task, estimator, sides if with_auc else None, choices)
     orders = _label_orders(task, n_permutations, seed)
     null = parallel_map(
         partial(_permuted_accuracy, task=task, estimator=estimator),
@@ -138,7 +142,7 @@ def decode(
         n_jobs=effective_n_jobs(None),
         description="permutations" if n_permutations else None,
     )
-    result = summarise(task, predicted, np.asarray(null))
+    result = replace(summarise(task, predicted, np.asarray(null)), choices=tuple(choices))
     return replace(result, auc=_auc_score(task, sides)) if with_auc else result
 
 
@@ -165,11 +169,21 @@ def summarise(task: Task, predicted: NDArray, null: NDArray) -> DecodingResult:
     )
 
 
-def _predict_out_of_fold(task: Task, estimator: Any, sides: NDArray | None = None) -> NDArray:
-    """Decisions; `sides` takes up the share of the other class that each trial is on the right side of."""
+def _predict_out_of_fold(
+    task: Task, estimator: Any, sides: NDArray | None = None, choices: list[dict[str, Any]] | None = None
+) -> NDArray:
+    """Decisions; `sides` takes up the share of the other class that each trial is on the right side of.
+
+    `choices` takes up what a `ChosenClassifier` chose in each fold.
+    """
     predicted = task.labels.copy()
     for fold in task.folds:
-        model = classifier(estimator).fit(task.X[fold.train], task.labels[fold.train])
+        model = classifier(estimator)
+        # One that chooses among others does so by folds within the training trials.
+        more = {"groups": task.groups[fold.train]} if getattr(model, "takes_groups", False) else {}
+        model.fit(task.X[fold.train], task.labels[fold.train], **more)
+        if choices is not None and hasattr(model, "votes_"):
+            choices.append({"scores": model.scores_, "votes": model.votes_})
         predicted[fold.test] = model.predict(task.X[fold.test])
         if sides is not None:
             positive = task.labels[fold.test] == model.classes_[1]

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainalign.arrays import check_finite
-from brainalign.errors import DataError, closest
+from brainalign.errors import DataError, closest, unknown
 from brainalign.scoring.classification import check_classes
 from brainalign.splits import Fold, check_windows_apart, folds, split_hash
 from brainalign.trials import Trials
 
-__all__ = ["ESTIMATORS", "Task", "classifier", "prepare"]
+__all__ = ["ESTIMATORS", "Task", "classifier", "prepare", "signal_classifier"]
 
 # A group of trials whose number is a matter of design is left out one at a time; others are dealt to five folds.
 _LEFT_OUT_ONE_BY_ONE = ("run", "session", "subject")
@@ -51,8 +51,8 @@ def _ridge() -> Any:
 ESTIMATORS: dict[str, Callable[[], Any]] = {"logistic": _logistic, "svm": _svm, "lda": _lda, "ridge": _ridge}
 """Linear classifiers by name; each is preceded by standardisation, fitted on the training part of a fold."""
 
-NETWORK_NAMES = ("du_in", "eegnet", "recurrent", "shallow", "tsconv")
-"""Networks of signals, which need channels by times; see `network_classifier`."""
+NETWORK_NAMES = ("chosen", "du_in", "eegnet", "recurrent", "shallow", "tsconv")
+"""Classifiers of signals, which need channels by times; see `network_classifier`."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,26 @@ def takes_signals(estimator: Any) -> bool:
 
 
 def network_classifier(name: str, params: Mapping[str, Any] | None = None) -> Any:
-    """A network of signals by name: `DuINClassifier` with options, or a `NeuralClassifier`.
+    """A classifier of signals by name: `DuINClassifier` with options, a `NeuralClassifier`, or one that is "chosen".
+
+    The `candidates` of a chosen one are mappings with the arguments of `signal_classifier`.
 
     Raises
     ------
     DataError
         When a parameter is unknown.
     """
+    if name == "chosen":
+        from brainalign.analysis.decoding.chosen import ChosenClassifier
+
+        given = dict(params or {})
+        made = {one: signal_classifier(**settings) for one, settings in given.pop("candidates", {}).items()}
+        try:
+            return ChosenClassifier(made, **given)
+        except TypeError as error:
+            raise DataError(
+                "a chosen classifier takes other params", expected=sorted(ChosenClassifier({}).get_params())
+            ) from error
     if name == "du_in":
         from brainalign.encoders.du_in import DuINClassifier
 
@@ -108,6 +121,44 @@ def network_classifier(name: str, params: Mapping[str, Any] | None = None) -> An
         return NeuralClassifier(name, **(params or {}))
     except TypeError as error:
         raise DataError(f"{name} takes other params", expected=sorted(NeuralClassifier().get_params())) from error
+
+
+def signal_classifier(classifier: str, *, params: Mapping[str, Any] | None = None, **shape: Any) -> Any:
+    """A classifier of signals (n_trials, n_channels, n_times) by name, after `EpochShape`.
+
+    Parameters
+    ----------
+    classifier : str
+        A linear one of `ESTIMATORS`, on flat and standardised epochs; a network of `NETWORK_NAMES`; or a pipeline of
+        `brainalign.bci.pipeline_names`, such as "xdawn_ts_lr".
+    params : mapping, optional
+        Of a network or pipeline.
+    **shape
+        Of `EpochShape`: clip, bins, start, stop.
+
+    Raises
+    ------
+    DataError
+        When there is no such classifier, or it takes no such params.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from brainalign.analysis.decoding.chosen import EpochShape
+    from brainalign.bci.pipelines import PIPELINES, build_pipeline
+
+    known = ("bins", "clip", "start", "stop")
+    for name in shape:
+        if name not in known:
+            raise unknown("option of a candidate", name, known)
+    cut = EpochShape(**shape, flat=classifier in ESTIMATORS)
+    if classifier in ESTIMATORS:
+        return make_pipeline(cut, StandardScaler(), ESTIMATORS[classifier]())
+    if classifier in NETWORK_NAMES and classifier != "chosen":
+        return make_pipeline(cut, network_classifier(classifier, params))
+    if classifier in PIPELINES:
+        return make_pipeline(cut, build_pipeline(classifier, **(params or {})))
+    raise unknown("classifier", classifier, [*ESTIMATORS, *NETWORK_NAMES, *PIPELINES])
 
 
 def classifier(estimator: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainalign.analysis.decoding import TimeDecodingResult, decode, decode_over_time
 from brainalign.analysis.decoding.inputs import NETWORK_NAMES, network_classifier
@@ -59,7 +60,7 @@ def _at_once(trials: Trials, analysis: Decode, division: list[Fold]) -> StepResu
     scores = {"accuracy": replace(found.score, name=f"{analysis.label} decoded")}
     if found.auc is not None:
         scores = {"auc": replace(found.auc, name=f"{analysis.label} decoded, AUC"), **scores}
-    facts = {"classes": list(found.classes), "per_class": found.per_class().to_dict()}
+    facts = {"classes": list(found.classes), "choices": list(found.choices), "per_class": found.per_class().to_dict()}
     arrays = {"confusion": found.confusion}
     if trials.times is None:
         arrays["separation"] = _separation(trials, analysis.label)
@@ -134,11 +135,23 @@ def show(report: Report, analysis: Decode, result: StepResult, context: Context)
         figure = plots.confusion_matrix(np.asarray(result.arrays[_key(who, "confusion")]), facts[who]["classes"])
         whose = f"Subject {who}. " if who else ""
         report.add_figure(figure, f"{whose}Rows: the true class; columns: the decided one; shares of each row.")
+        if facts[who]["choices"]:
+            _show_choices(report, facts[who]["choices"], whose)
         if (name := _key(who, "separation")) in result.arrays:
             caption = (
                 f"{whose}Share of each unit's variance that lies between classes; it describes, and tests nothing."
             )
             show_on_brain(report, trials, np.asarray(result.arrays[name]), caption, label="eta²")
+
+
+def _show_choices(report: Report, choices: list[dict[str, Any]], whose: str) -> None:
+    """Inner AUC of every candidate in each fold, and how often it votes."""
+    rows = []
+    for number, one in enumerate(choices, start=1):
+        votes = {name: f" ({n})" for name, n in one["votes"].items()}
+        rows.append({"fold": number} | {name: f"{auc:.3f}{votes.get(name, '')}" for name, auc in one["scores"].items()})
+    caption = f"{whose}AUC of each candidate inside the training trials of a fold; in brackets the votes it has."
+    report.add_table(pd.DataFrame(rows), caption)
 
 
 def _show_over_time(
