@@ -112,9 +112,13 @@ class Captions(_Voxels):
 
 
 class Sampler(_Record):
-    """One way to pictures: its kind and the options of that class."""
+    """One way to pictures: its kind and the options of that class.
 
-    kind: Literal["guided", "prior", "facets"]
+    "optimal" shows the latent that a linear decoder (its options), fitted on what the guide was, predicts from the
+    region alone.
+    """
+
+    kind: Literal["guided", "prior", "facets", "optimal"]
     options: dict[str, Any] = Field(default_factory=dict)
     told: bool = False
 
@@ -129,8 +133,9 @@ class Synthesis(_Voxels):
     """Pictures that drive each region, judged by encoders of other networks or other data.
 
     The first of `latents` guides; `judges` are fitted on the other half of the stimuli. `scales` runs the first
-    sampler at several strengths. `regions` are those of the column roi: by default the planted ones, else all.
-    `differences` compares the pictures that the first sampler made for two of them.
+    sampler, or those named `scaled`, at several strengths. With `redraw`, judges are fitted on, and compare with,
+    natural pictures as the generator's autoencoder gives them back. `regions` are those of the column roi: by default
+    the planted ones, else all. `differences` compares the pictures that the first sampler made for two of them.
     """
 
     kind: Literal["synthesis"]
@@ -141,9 +146,24 @@ class Synthesis(_Voxels):
     natural: Bank
     n: int = Field(default=8, ge=1)
     scales: list[float] = Field(default_factory=list)
+    scaled: list[Identifier] = Field(default_factory=list)
+    redraw: bool = False
     regions: list[str] | None = Field(default=None, min_length=1)
     differences: dict[Identifier, Difference] = Field(default_factory=dict)
     test_size: float = Field(default=0.5, gt=0, lt=1)
+
+    @property
+    def run_scaled(self) -> list[str]:
+        """Samplers that `scales` run."""
+        return self.scaled or [next(iter(self.samplers))]
+
+    @model_validator(mode="after")
+    def _scaled_is_a_sampler(self) -> Synthesis:
+        if unknown := [one for one in self.scaled if one not in self.samplers]:
+            raise ValueError(f"scaled samplers that are not there: {unknown}. Known: {list(self.samplers)}")
+        if self.scales and (fixed := [one for one in self.run_scaled if self.samplers[one].kind == "optimal"]):
+            raise ValueError(f"an optimal latent has no scale: {fixed}. Name others in `scaled`")
+        return self
 
     @model_validator(mode="after")
     def _natural_are_pictures(self) -> Synthesis:

@@ -38,12 +38,16 @@ def test_pictures_show_what_was_planted(tmp_path):
     asked = plain["analyses"][0]
     asked |= {"planted": {"FFA": "face", "PPA": "house"}, "n": 3, "judges": ["meaning"], "scales": [0.0]}
     asked |= {"bank": {"scenes": 300, "seed": 101}, "natural": {"scenes": 100, "seed": 103}}
-    asked["samplers"] = {"prior": asked["samplers"]["prior"]}
+    asked["samplers"] = {"prior": asked["samplers"]["prior"], "optimal": {"kind": "optimal"}}
+    asked |= {"scaled": ["prior"], "redraw": True}
     run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
     assert run.scores["pictures/prior/category"].value >= 0.6
     assert run.scores["pictures/prior/response, meaning"].value > (
         run.scores["pictures/prior at 0/response, meaning"].value + 0.5
     )
+    assert run.scores["pictures/optimal/category"].value >= 0.8
+    assert run.scores["pictures/best natural pictures/response, meaning"].value > 1
+    assert "redrawn by the generator" in run.report.read_text()
 
 
 @pytest.mark.slow
@@ -95,6 +99,8 @@ def test_ablations_that_could_not_be_right_are_refused(change, message):
         ({"bank": {}}, "one of the four"),
         ({"samplers": {"prior": {"kind": "prior", "told": True}}}, "latent prior"),
         ({"latents": ["meanin"]}, "Did you mean"),
+        ({"scaled": ["nobody"]}, "scaled samplers that are not there"),
+        ({"samplers": {"a": {"kind": "optimal"}}, "scaled": [], "scales": [1.0]}, "has no scale"),
     ],
 )
 def test_experiments_that_could_not_be_right_are_refused(change, message, tmp_path):

@@ -16,6 +16,7 @@ _HOMES = {
     "maximise": "targets",
     "minimise": "targets",
     "pattern": "targets",
+    "redraw": "judge",
     "synthesize": "making",
 }
 

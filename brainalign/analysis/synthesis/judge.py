@@ -13,12 +13,16 @@ import torch
 from brainalign.analysis.synthesis.encoder import PictureEncoder
 from brainalign.analysis.synthesis.targets import as_target
 from brainalign.errors import DataError
+from brainalign.parallel import progress
+from brainalign.reconstruction.generators.base import to_uint8
 from brainalign.scoring.resampling import mean_ci
 from brainalign.scoring.score import Score
 from brainalign.splits import check_disjoint
 from brainalign.stimuli import Stimuli
 
-__all__ = ["Judged", "judge_synthesis"]
+__all__ = ["Judged", "judge_synthesis", "redraw"]
+
+_AT_A_TIME = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +124,43 @@ def judge_synthesis(
     table = pd.DataFrame({"value": values, "share": shares}, index=pd.Index(pictures.ids, name="stimulus_id"))
     same = any(one.network.space == judge.network.space for one in guides)
     return Judged(values, others, shares, summary, same, table)
+
+
+def redraw(pictures: Stimuli, generator: Any) -> Stimuli:
+    """Pictures as a generator's autoencoder gives them back, under their own ids.
+
+    What an autoencoder blurs or adds moves the features of a network that never saw its pictures, in the same way for
+    everything the generator makes. Fit a judge on ``extract(redraw(stimuli, generator), network)`` and compare with
+    redrawn natural pictures: what is then between made and natural ones is not the autoencoder's hand.
+
+    Parameters
+    ----------
+    pictures : Stimuli
+    generator : Diffusion
+        With ``encode`` and ``decode``.
+
+    Returns
+    -------
+    Stimuli
+        In memory.
+
+    Raises
+    ------
+    DataError
+        When the generator has no encoder.
+    """
+    if not hasattr(generator, "encode"):
+        raise DataError(f"{generator.name} cannot redraw pictures", expected="a generator with an autoencoder",
+                        fix="load_generator('mini') or another diffusion pipeline")  # fmt: skip
+    _, height, width = generator.decode(torch.zeros(1, *generator.latent_shape, device=generator.device))[0].shape
+    made = []
+    for at in progress(range(0, len(pictures), _AT_A_TIME), description=f"redrawn by {generator.name}"):
+        some = [pictures.image(one).resize((width, height)) for one in pictures.ids[at : at + _AT_A_TIME]]
+        latents = generator.encode(np.stack([np.asarray(one, dtype=np.float32) / 255 for one in some]))
+        with torch.no_grad():
+            drawn = generator.decode(torch.from_numpy(latents).to(generator.device))
+        made.append(to_uint8(drawn.permute(0, 2, 3, 1).float().cpu().numpy()))
+    return Stimuli.from_arrays(np.concatenate(made), list(pictures.ids), table=pictures.table)
 
 
 def _check_independent(guide: PictureEncoder, judge: PictureEncoder) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from brainalign.analysis.captions import category_names, category_scores
-from brainalign.analysis.synthesis import Guided, Multifaceted, PictureEncoder, PlugAndPlay, judge_synthesis, synthesize
-from brainalign.errors import DataError, unknown
+from brainalign.analysis.synthesis import PictureEncoder, judge_synthesis, redraw
+from brainalign.errors import DataError
 from brainalign.experiment.context import Context, placed
 from brainalign.experiment.folder import StepResult
-from brainalign.experiment.schema_voxels import Sampler, Synthesis
+from brainalign.experiment.schema_voxels import Synthesis
 from brainalign.experiment.steps.banks import bank_of, pictures_of
 from brainalign.experiment.steps.caption_parts import check_regions, differences, thumbnails
 from brainalign.experiment.steps.captions import named_score
+from brainalign.experiment.steps.makers import Making, check_samplers, makers
 from brainalign.latents import extract
 from brainalign.latents.base import Latents
 from brainalign.parallel import progress
@@ -30,12 +30,12 @@ from brainalign.scenes import CATEGORIES
 from brainalign.scoring.score import Score
 from brainalign.splits import split
 from brainalign.stimuli import Stimuli
-from brainalign.tables import frame_from_json, frame_to_json
+from brainalign.tables import frame_from_json, frame_to_json, select_rows
 from brainalign.voxelwise import Ridge
 
 __all__ = ["compute", "show", "tables"]
 
-_SAMPLERS: dict[str, Any] = {"guided": Guided, "prior": PlugAndPlay, "facets": Multifaceted}
+_BEST = "best natural pictures"  # as the guide ranks them, which leaves the judges' errors unchosen
 
 
 def compute(analysis: Synthesis, context: Context) -> StepResult:
@@ -47,34 +47,33 @@ def compute(analysis: Synthesis, context: Context) -> StepResult:
     if not known:
         raise DataError("synthesis asks regions", expected="a column roi of the units", found=list(trials.units))
     regions = analysis.regions or list(analysis.planted) or known
-    _check_samplers(analysis.samplers)
+    check_samplers(analysis.samplers)
     generator = load_generator(placed(analysis.generator), device="cpu", **analysis.generator_options)
     halves = split(trials, by="stimulus_id", test_size=analysis.test_size, seed=seed)
-    guide, *judges = (
-        _encoder(one, half, context)
-        for one, half in zip([name, *analysis.judges], [halves[0]] + [halves[1]] * len(analysis.judges))
-    )
+    seen = redraw(trials.stimuli, generator) if analysis.redraw else None
+    guide = _encoder(name, halves[0], context)
+    judges = [_encoder(one, halves[1], context, seen) for one in analysis.judges]
     bank, natural = bank_of(analysis.bank, name, context, halves[0]), pictures_of(analysis.natural, halves[0])
     assert natural is not None  # the schema refuses a folder of latents
+    natural = redraw(natural, generator) if analysis.redraw else natural
     scores: dict[str, Score] = {}
     arrays: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
-    runs = {label: _sampler(one, bank) for label, one in analysis.samplers.items()}
+    work = Making(guide, generator, halves[0], bank, analysis.n, seed)
+    runs = makers(analysis, work, next(iter(context.latents(name).values())))
     first = next(iter(runs))
-    runs |= {f"{first} at {scale:g}": replace(runs[first], scale=scale) for scale in analysis.scales}
+    runs[_BEST] = lambda target, place: _best_natural(guide, natural, target, analysis.n)
     preferred: dict[str, Latents] = {}
-    for label, sampler in runs.items():
+    for label, make in runs.items():
         named, planted, judged_all = [], [], []
         for region in progress(regions, description=label):
             target = f"roi == '{region}'"
             place = None if context.place is None else context.place / "pictures" / analysis.name / label / region
-            made = synthesize(
-                guide, target, generator=generator, n=analysis.n, seed=seed, sampler=sampler, folder=place
-            )
+            made = make(target, place)
             judged = [judge_synthesis(made, target, guide=guide, judge=one, natural=natural) for one in judges]
             planted += [analysis.planted.get(region)] * len(made)
             judged_all.append(judged)
-            row = {"sampler": label, "region": region, "guide": float(made.table["value"].mean())}
+            row = {"sampler": label, "region": region, "guide": float(_mean_response(guide, made, target).mean())}
             for judge, one in zip(analysis.judges, judged):
                 row |= {judge: one.summary.value, f"{judge}, natural 99 %": one.summary.ceiling}
             if analysis.categories:
@@ -86,15 +85,12 @@ def compute(analysis: Synthesis, context: Context) -> StepResult:
             rows.append(row)
             if label == first and analysis.differences:
                 preferred[region] = extract(made, guide.network, cache=False)
-            arrays[f"{list(runs).index(label)}_{region}"] = stack(made, list(made.ids))
+            arrays[f"{list(runs).index(label)}_{region}"] = (
+                thumbnails(made, made.ids) if label == _BEST else stack(made, list(made.ids))
+            )
         scores |= _scores(label, analysis, named, planted, judged_all)
-    best = {region: _best_natural(guide, natural, region, analysis.n) for region in regions}
-    if analysis.planted:
-        read = np.concatenate([_read(best[one], analysis, context) for one in analysis.planted])
-        truth = np.repeat(list(analysis.planted.values()), analysis.n)
-        scores["best natural pictures/category"] = _named(analysis, read, truth)
-    arrays |= {f"natural_{region}": thumbnails(some, some.ids) for region, some in best.items()}
-    facts = {"rows": rows, "runs": list(runs), "regions": regions}
+    facts: dict[str, Any] = {"rows": rows, "runs": list(runs), "regions": regions, "redrawn": analysis.redraw}
+    facts["judges"] = [_accuracy(one, judge, halves[0], context, seen) for one, judge in zip(analysis.judges, judges)]
     if analysis.differences:
         table = differences(analysis.differences, preferred, partial(context.extract_text, name), seed=seed)
         facts["differences"] = frame_to_json(table)
@@ -120,24 +116,27 @@ def _of_scenes(analysis: Synthesis) -> bool:
     return analysis.natural.scenes is not None and set(analysis.categories) <= set(CATEGORIES)
 
 
-def _encoder(name: str, trials: Any, context: Context) -> PictureEncoder:
-    latents = next(iter(context.latents(name).values()))
-    network = str(latents.meta.get("model", latents.space))
+def _encoder(name: str, trials: Any, context: Context, seen: Stimuli | None = None) -> PictureEncoder:
+    latents, network = _latents(name, context, seen)
     return PictureEncoder(Ridge().fit(latents, trials), network, units=trials, device="cpu")
 
 
-def _check_samplers(samplers: Mapping[str, Sampler]) -> None:
-    for asked in samplers.values():
-        known = [one.name for one in fields(_SAMPLERS[asked.kind]) if one.name not in ("bank", "prior")]
-        for name in asked.options:
-            if name not in known:
-                raise unknown(f"option of a sampler '{asked.kind}'", name, known)
+def _latents(name: str, context: Context, seen: Stimuli | None) -> tuple[Latents, str]:
+    """Latents and the network that made them: of the experiment's own pictures, or of those `seen` instead."""
+    latents = next(iter(context.latents(name).values()))
+    network = str(latents.meta.get("model", latents.space))
+    return (latents if seen is None else extract(seen, network, cache=context.cache, device="cpu")), network
 
 
-def _sampler(asked: Sampler, bank: Latents) -> Any:
-    if asked.kind == "guided":
-        return Guided(**asked.options, prior=PlugAndPlay(bank) if asked.told else None)
-    return _SAMPLERS[asked.kind](bank, **asked.options)
+def _accuracy(name: str, judge: PictureEncoder, guiding: Any, context: Context, seen: Stimuli | None) -> dict[str, Any]:
+    """How well a judge predicts the responses that it was not fitted on."""
+    found = judge.model.score_units(_latents(name, context, seen)[0], guiding, n_permutations=0)
+    return {
+        "judge": name,
+        "median r": float(np.nanmedian(found.r)),
+        "median r over its ceiling": float(np.nanmedian(found.r_normalised)),
+        "stimuli": len(found.stimulus_ids),
+    }
 
 
 def _read(pictures: Stimuli, analysis: Synthesis, context: Context) -> np.ndarray:
@@ -150,9 +149,12 @@ def _read(pictures: Stimuli, analysis: Synthesis, context: Context) -> np.ndarra
     return category_names(category_scores(latents, analysis.categories, partial(context.extract_text, name)))
 
 
-def _best_natural(guide: PictureEncoder, natural: Stimuli, region: str, n: int) -> Stimuli:
-    rows = (guide.units["roi"] == region).to_numpy()
-    order = np.argsort(-guide.predict(natural, cache=None)[:, rows].mean(1), kind="stable")[:n]
+def _mean_response(guide: PictureEncoder, pictures: Stimuli, target: str, cache: Any = False) -> np.ndarray:
+    return guide.predict(pictures, cache=cache)[:, select_rows(guide.units, target, what="units")].mean(1)
+
+
+def _best_natural(guide: PictureEncoder, natural: Stimuli, target: str, n: int) -> Stimuli:
+    order = np.argsort(-_mean_response(guide, natural, target, cache=None), kind="stable")[:n]
     return natural.select([natural.ids[row] for row in order])
 
 
@@ -181,7 +183,7 @@ def _scores(name: str, analysis: Synthesis, named: list, planted: list, judged: 
 
 def tables(analysis: Synthesis, result: StepResult, context: Context) -> dict[str, pd.DataFrame]:
     """Responses of each sampler and region, and how the pictures made for two regions differ."""
-    found = {"responses": pd.DataFrame(result.facts["rows"])}
+    found = {"responses": pd.DataFrame(result.facts["rows"]), "judges": pd.DataFrame(result.facts["judges"])}
     if "differences" in result.facts:
         found["differences"] = frame_from_json(result.facts["differences"])
     return found
@@ -197,7 +199,11 @@ def show(report: Report, analysis: Synthesis, result: StepResult, context: Conte
         )
     found = tables(analysis, result, context)
     table = found["responses"].set_index(["sampler", "region"])
-    report.add_table(table, "Responses by the judges in SD of natural pictures; the guide's own value does not judge.")
+    redrawn = ", redrawn by the generator's autoencoder" if result.facts["redrawn"] else ""
+    report.add_table(
+        table, f"Responses by the judges in SD of natural pictures{redrawn}; the guide's own value does not judge."
+    )
+    report.add_table(found["judges"].set_index("judge"), "How well the judges predict responses to held-out stimuli.")
     if "differences" in found:
         report.add_table(
             found["differences"].set_index("compared"),
@@ -205,7 +211,7 @@ def show(report: Report, analysis: Synthesis, result: StepResult, context: Conte
             "pictures between them. Pictures of one guide share its errors: a difference is that of the regions where "
             "it returns with guides fitted on other stimuli.",
         )
-    runs = [*enumerate(result.facts["runs"]), ("natural", "best natural pictures")]
+    runs = list(enumerate(result.facts["runs"]))
     for region in result.facts["regions"]:
         grid = [(str(name), list(np.asarray(result.arrays[f"{key}_{region}"]))) for key, name in runs]
         report.add_image_grid(grid, f"{region}: what drives it.")

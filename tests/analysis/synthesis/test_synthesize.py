@@ -21,6 +21,7 @@ from brainalign.analysis.synthesis import (
     maximise,
     minimise,
     pattern,
+    redraw,
     synthesize,
 )
 from brainalign.analysis.synthesis.prior import Work
@@ -198,6 +199,20 @@ def test_judge_is_another_encoder_on_other_data(fitted):
     bare = PictureEncoder(Ridge().fit(latents.flat(), np.tile(latents.flat(), 1)), Flat())
     with pytest.raises(DataError, match="nobody can tell"):
         judge_synthesis(made, target, guide=guide, judge=bare, natural=natural)
+
+
+def test_redrawn_pictures_are_those_of_the_autoencoder(generator):
+    import brainalign as ba
+
+    scenes = ba.draw_scenes(18, seed=3)
+    mini = ba.load_generator("mini", device="cpu")
+    found = redraw(scenes, mini)
+    own = ba.load_generator("mini:vae", device="cpu").generate(ba.extract(scenes, "mini:vae", cache=False))
+    assert found.ids == scenes.ids and found.table.equals(scenes.table)
+    for one in scenes.ids:
+        assert np.abs(found.array(one).astype(int) - own.array(one)).max() <= 1
+    with pytest.raises(DataError, match="cannot redraw"):
+        redraw(scenes, generator)
 
 
 def test_bad_input(fitted, generator):
