@@ -58,6 +58,7 @@ def _now(device: str) -> float:
 def main() -> None:
     """Print a table: sampler, pictures a second, operations a picture, seconds and floor a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", action="append", help="a sampler by name; all by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=8)
@@ -76,8 +77,12 @@ def main() -> None:
         "led": Guided(scale=20.0, **shared),
         "led, estimate alone": Guided(scale=20.0, through_network=False, **shared),
         "led, checkpoints": Guided(scale=20.0, checkpoint=True, **shared),
+        "led, tiles": Guided(scale=20.0, tile=8, **shared),
         "latent prior": PlugAndPlay(latents, batch_size=n),
     }
+    if unknown := sorted(set(options.case or []) - set(samplers)):
+        parser.error(f"unknown case {unknown}; known: {list(samplers)}")
+    samplers = {name: one for name, one in samplers.items() if not options.case or name in options.case}
     rate = rate_of_products(options.device)
     rows = []
     for name, sampler in samplers.items():
