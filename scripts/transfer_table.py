@@ -115,7 +115,7 @@ def rows_of(name: str, sizes: list[int], n_new: int) -> list[dict[str, Any]]:
             made.append({"pictures": size, "way": way, "cpu_s": seconds} | {k: v.mean() for k, v in found[way].items()})
             print(made[-1], flush=True)
         for row in made[-len(ways) :]:
-            if "transfer" in row["way"]:
+            if "transfer" in row["way"]:  # of a shuffled brain too: it must lose
                 gain = found[row["way"]]["correlation"] - found[f"{name}, from scratch"]["correlation"]
                 row["gain"], row["half"] = gain.mean(), half_width(gain)
     return made

@@ -23,7 +23,7 @@ from brainalign.latents.registry import load_model
 from brainalign.reconstruction.judges import JUDGES, Judge, load_judge, lpips_heads
 from brainalign.reconstruction.pairs import Pairs, stack
 from brainalign.scoring.identification import two_way_identification
-from brainalign.scoring.images import PIXEL_SIZE, correlation_distance, lpips, pixel_correlation, ssim
+from brainalign.scoring.images import LIKENESS, PIXEL_SIZE, common_pixels, correlation_distance, lpips
 from brainalign.scoring.resampling import mean_ci
 from brainalign.scoring.score import Score
 from brainalign.stimuli import Stimuli
@@ -88,9 +88,10 @@ def judge_all(pairs: Pairs, how: Evaluation) -> tuple[dict[tuple[str, str], Scor
     """Scores of every row by every metric, and the metrics whose judge is missing, with the reason."""
     scores: dict[tuple[str, str], Score] = {}
     missing: dict[str, str] = {}
+    pixels = [metric for metric in how.metrics if metric in PIXELS]
+    scores |= _pixel_scores(pixels, pairs, how) if pixels else {}
     for metric in how.metrics:
         if metric in PIXELS:
-            scores |= _pixel_scores(metric, pairs, how)
             continue
         try:
             network = load_judge(metric, weights=how.weights, device=how.device)
@@ -110,18 +111,21 @@ def _heads(how: Evaluation) -> dict[str, NDArray]:
     return lpips_heads(how.weights)
 
 
-def _pixel_scores(metric: str, pairs: Pairs, how: Evaluation) -> dict[tuple[str, str], Score]:
-    compare = {"PixCorr": pixel_correlation, "SSIM": ssim}[metric]
+def _pixel_scores(metrics: Sequence[str], pairs: Pairs, how: Evaluation) -> dict[tuple[str, str], Score]:
+    """Likenesses of pixels; the pictures seen are brought to the common size once for all rows, which is most of it."""
     ids, others = np.array(pairs.seen.ids, dtype=object), pairs.others(how.seed)
-    scores = {}
-    for row, made in pairs.rows.items():
-        own, other = [], []
-        for rows in pairs.blocks(4 * PIXEL_SIZE**2 * 3):
-            picture = stack(made, ids[rows])
-            own.append(compare(picture, stack(pairs.seen, ids[rows])))
-            other.append(compare(picture, stack(pairs.seen, ids[others[rows]])))
-        scores[row, metric] = _likeness(metric, np.concatenate(own), np.concatenate(other), pairs, how)
-    return scores
+    found: dict[tuple[str, str], list[tuple[NDArray, NDArray]]] = {}
+    for rows in pairs.blocks(6 * PIXEL_SIZE**2 * 3):  # three stacks at a time instead of two
+        seen, other = (common_pixels(stack(pairs.seen, some)) for some in (ids[rows], ids[others[rows]]))
+        for row, pictures in pairs.rows.items():
+            made = common_pixels(stack(pictures, ids[rows]))
+            for metric in metrics:
+                compare = LIKENESS[metric]
+                found.setdefault((row, metric), []).append((compare(made, seen), compare(made, other)))
+    return {
+        (row, metric): _likeness(metric, *(np.concatenate(side) for side in zip(*parts, strict=True)), pairs, how)
+        for (row, metric), parts in found.items()
+    }
 
 
 def _judged(

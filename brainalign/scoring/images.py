@@ -98,10 +98,7 @@ def pixel_correlation(pictures: ArrayLike, references: ArrayLike) -> NDArray[np.
     (array([1.]), array([-1.]))
     """
 
-    def likeness(left: NDArray, right: NDArray) -> NDArray:
-        return row_correlations(flat_rows(left, "pictures"), flat_rows(right, "references"))
-
-    return _by_block(pictures, references, likeness)
+    return _by_block(pictures, references, LIKENESS["PixCorr"])
 
 
 def ssim(pictures: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
@@ -119,15 +116,29 @@ def ssim(pictures: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
     -------
     array (n,)
     """
+    return _by_block(pictures, references, LIKENESS["SSIM"])
+
+
+def _correlated(left: NDArray, right: NDArray) -> NDArray:
+    return row_correlations(flat_rows(left, "pictures"), flat_rows(right, "references"))
+
+
+def _structured(left: NDArray, right: NDArray) -> NDArray:
     from skimage.color import rgb2gray
     from skimage.metrics import structural_similarity
 
-    def likeness(left: NDArray, right: NDArray) -> NDArray:
-        grey = zip(rgb2gray(left), rgb2gray(right), strict=True)
-        form: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-        return np.array([structural_similarity(one, two, data_range=1.0, **form) for one, two in grey])
+    grey = zip(rgb2gray(left), rgb2gray(right), strict=True)
+    form: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return np.array([structural_similarity(one, two, data_range=1.0, **form) for one, two in grey])
 
-    return _by_block(pictures, references, likeness)
+
+LIKENESS = {"PixCorr": _correlated, "SSIM": _structured}
+"""What `pixel_correlation` and `ssim` compare once both sides are `common_pixels`."""
+
+
+def common_pixels(images: ArrayLike) -> NDArray:
+    """Pictures at the size at which pixels are compared, (n, 425, 425, 3): `resized` to 256, then to 425."""
+    return resized(images, COMMON_SIZE, PIXEL_SIZE)
 
 
 def _by_block(pictures: ArrayLike, references: ArrayLike, compare: Any) -> NDArray[np.float64]:
@@ -136,9 +147,7 @@ def _by_block(pictures: ArrayLike, references: ArrayLike, compare: Any) -> NDArr
     if len(left) != len(right) or not len(left):
         raise DataError("as many pictures as references are compared", expected=len(right), found=len(left))
     blocks = row_blocks(len(left), 8 * PIXEL_SIZE**2 * 3 * 4)
-    return np.concatenate(
-        [compare(*(resized(side[rows], COMMON_SIZE, PIXEL_SIZE) for side in (left, right))) for rows in blocks]
-    )
+    return np.concatenate([compare(common_pixels(left[rows]), common_pixels(right[rows])) for rows in blocks])
 
 
 def correlation_distance(features: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:

@@ -6,8 +6,8 @@ difference is that of precision.
 
 Cases ``table_...`` fit a system on a simulated subject who saw drawn scenes, draw the pictures held out by the embedded
 diffusion and score them; beside it stands the same table from true latents, which is what the generator and the judges
-cost. Rows have ``fit_s``, ``table_s`` and, where there are steps, ``ours_steps_per_s``: in seconds of the processor on a
-CPU (one thread, so that other work on the machine counts little), and of the clock on a GPU.
+cost. Rows have ``fit_s``, ``table_s`` and, where there are steps, ``ours_steps_per_s``: in seconds of the processor on
+a CPU (one thread, so that other work on the machine counts little), and of the clock on a GPU.
 """
 
 from __future__ import annotations

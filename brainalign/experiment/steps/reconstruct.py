@@ -71,28 +71,33 @@ def compute(analysis: Reconstruct, context: Context) -> StepResult:
 def _judged(
     analysis: Reconstruct, context: Context, trials: Trials, made: HeldOut, divisions: Divisions
 ) -> ReconstructionTable:
-    """All metrics and judges; the judges once more among pictures of one class; and what is read off drawn scenes."""
+    """All metrics and judges; the judges once more among pictures of one class; and what is read off drawn scenes.
+
+    Of several shuffled brains the published metrics see the first, with an interval over pictures: SSIM and a network
+    over every draw would cost more than the encoders. The judges, against which controls are tested, see them all.
+    """
     seen = context.stimuli().select(list(made.fold_of))
 
-    def judged(metrics: list[str], within: Mapping[str, Any]) -> ReconstructionTable:
+    def judged(metrics: list[str], judges: Mapping[str, str], within: Mapping[str, Any]) -> ReconstructionTable:
         return reconstruction_table(
             made.pictures[OWN],
             seen,
             protocol=divisions.protocol,
-            controls={row: one for row, one in made.pictures.items() if row != OWN},
+            controls={row: one for row, one in made.pictures.items() if row != OWN and (judges or " #" not in row)},
             metrics=metrics,
-            judges={name: placed(model) for name, model in analysis.judges.items()},
+            judges={name: placed(model) for name, model in judges.items()},
             weights=None if analysis.weights is None else placed(analysis.weights),
             within=dict(within),
             split=divisions.digest,
             seed=context.experiment.seed,
         )
 
-    table = judged(analysis.metrics, made.fold_of)
+    table = judged(analysis.metrics, {}, made.fold_of)
+    table = _with_rows(table, judged([], analysis.judges, made.fold_of).scores)
     if analysis.within is not None:
         labels = labels_of(trials, analysis.within, list(seen.ids))
         both = {one: f"{made.fold_of[one]}/{label}" for one, label in zip(seen.ids, labels, strict=True)}
-        closer = judged([], both).scores.items()
+        closer = judged([], analysis.judges, both).scores.items()
         table = _with_rows(table, {(row, f"{metric}, within {analysis.within}"): s for (row, metric), s in closer})
     return _with_scenes(table, analysis, context, made.pictures, seen, divisions)
 
