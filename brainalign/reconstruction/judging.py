@@ -122,10 +122,11 @@ def _pixel_scores(metrics: Sequence[str], pairs: Pairs, how: Evaluation) -> dict
             for metric in metrics:
                 compare = LIKENESS[metric]
                 found.setdefault((row, metric), []).append((compare(made, seen), compare(made, other)))
-    return {
-        (row, metric): _likeness(metric, *(np.concatenate(side) for side in zip(*parts, strict=True)), pairs, how)
-        for (row, metric), parts in found.items()
-    }
+    scores = {}
+    for (row, metric), parts in found.items():
+        own, other = (np.concatenate(side) for side in zip(*parts, strict=True))
+        scores[row, metric] = _likeness(metric, own, other, pairs, how)
+    return scores
 
 
 def _judged(
