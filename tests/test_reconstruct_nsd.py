@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from brainalign.loaders.trees import make_tree
 from brainalign.specs import DatasetSpec
@@ -117,8 +118,8 @@ def test_mindeye2_is_pretrained_on_others_and_never_sees_the_shared_pictures(tmp
 
 
 @pytest.mark.slow
-def test_brain_it_joins_layout_and_meaning(tree, tmp_path):
-    """The shipped experiment with the embedded networks, smaller in sizes alone."""
+def test_brain_it_joins_layout_and_meaning(tree, tmp_path, monkeypatch):
+    """The shipped experiment with the embedded networks, smaller in sizes alone, and its second stage asked for."""
     from brainalign.encoders import BrainIT
     from brainalign.experiment import Experiment, load_experiment, run_experiment
 
@@ -138,7 +139,23 @@ def test_brain_it_joins_layout_and_meaning(tree, tmp_path):
     params["voxel_training"] |= short
     small = {"n_steps": 5, "channels": [8, 8, 8, 8]}
     system |= {"generator": "fusion:mini", "options": {"n_steps": 4, "start": 2, "contrast": 0.8, "inversion": small}}
+    asked["latents"]["images"] = {"model": "mini:vae"}
+    system["refine"], params["diffusion_training"] = "images", {"n_epochs": 1, "batch_size": 8}
+    with pytest.raises(ValidationError, match="neither pretrain nor choices"):
+        Experiment.model_validate(
+            asked | {"analyses": [analysis | {"systems": {"brain_it": system | {"choices": [{"width": 16}]}}}]}
+        )
+    refined, plain_refine = [], BrainIT.refine
+
+    def refine(self, X, y, **options):
+        made = plain_refine(self, X, y, **options)
+        refined.append((sorted(set(X.stimulus_ids)), "diffusion" in made.history_[0]))
+        return made
+
+    monkeypatch.setattr(BrainIT, "refine", refine)
     run = run_experiment(Experiment.model_validate(asked), out=tmp_path / "run")
+    # The system and its shuffled brain, each through both stages, on the pictures not held out.
+    assert len(refined) == 2 and refined[0] == refined[1] and len(refined[0][0]) == 16 and refined[0][1]
     shown = run.scores["pictures/brain_it/PixCorr"]
     assert shown.n == 8 and shown.low <= shown.value <= shown.high
     for space in ("clip", "layout"):

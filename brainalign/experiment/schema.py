@@ -274,7 +274,7 @@ class Reconstruct(_CrossValidated):
     @property
     def latents(self) -> list[str]:
         """Every target of every system, and what the models of the brain read."""
-        wanted = [name for system in self.systems.values() for name in system.latents]
+        wanted = [name for system in self.systems.values() for name in (*system.latents, system.refine) if name]
         return list(dict.fromkeys([*wanted, *([] if self.brain is None else [self.brain])]))
 
 

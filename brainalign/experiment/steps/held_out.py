@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.encoders.choice import choose_params, with_params
+from brainalign.encoders.refined import Refined
 from brainalign.encoders.registry import encoder_class
 from brainalign.encoders.transferred import Transferred
 from brainalign.errors import DataError
@@ -79,18 +80,19 @@ def held_out(
     targets: dict[str, Latents],
     divisions: Divisions,
     *,
-    seed: int,
     name: str,
+    context: Context,
     others: Mapping[str, Trials] | None = None,
-    n_jobs: int = 1,
 ) -> HeldOut:
     """Fit the system on every training side and make the pictures of the other; `choices` are settled inside it.
 
     `others` are the subjects that a pretrained system is fitted on first, without the pictures held out. Folds go to
-    `n_jobs` workers.
+    the workers of the experiment.
     """
-    fold = _Fold(system, targets, others, None if system.generator in SIMPLE else _ByRole(system), seed)
-    made = parallel_map(fold, divisions.pairs, n_jobs=n_jobs, description=name)
+    loaded = None if system.generator in SIMPLE else _ByRole(system)
+    images = None if system.refine is None else next(iter(context.latents(system.refine).values()))
+    fold = _Fold(system, targets, others, loaded, context.experiment.seed, images)
+    made = parallel_map(fold, divisions.pairs, n_jobs=context.experiment.n_jobs, description=name)
     pictures: dict[str, dict[str, np.ndarray]] = {}
     for drawn, _, _ in made:
         for row, some in drawn.items():
@@ -113,6 +115,7 @@ class _Fold:
     others: Mapping[str, Trials] | None
     loaded: Any
     seed: int
+    images: Latents | None = None
 
     def __call__(
         self, sides: tuple[Trials, Trials]
@@ -123,6 +126,8 @@ class _Fold:
         encoder: Any = encoder_class(system.encoder)(**system.params)
         if system.pretrain:
             encoder = Transferred(encoder.fit(_without(self.others or {}, test), latents), system.transfer)
+        if self.images is not None:
+            encoder = Refined(encoder, getattr(self.loaded, "diffusion", self.loaded), self.images)
         if system.choices:
             best, found = choose_params(
                 encoder, system.choices, train, latents, n_splits=system.inner_splits, seed=seed
@@ -164,6 +169,11 @@ class _ByRole:
 
         self._generator = load_generator(placed(system.generator), **system.options)
         self._roles = {one.space: one.role for one in self._generator.accepts if one.space is not None}
+
+    @property
+    def diffusion(self) -> Any:
+        """The diffusion model alone, where the generator joins it with another."""
+        return getattr(self._generator, "diffusion", self._generator)
 
     def generate(self, latents: Any, n: int = 1, seed: int = 0) -> Stimuli:
         if isinstance(latents, Mapping):

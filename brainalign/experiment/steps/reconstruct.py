@@ -43,8 +43,7 @@ def compute(analysis: Reconstruct, context: Context) -> StepResult:
     for number, (name, system) in enumerate(analysis.systems.items()):
         targets = {label: one for wanted in system.latents for label, one in context.latents(wanted).items()}
         others = context.others(analysis) if system.pretrain else None
-        plain = context.experiment
-        made = held_out(system, targets, divisions, seed=plain.seed, name=name, others=others, n_jobs=plain.n_jobs)
+        made = held_out(system, targets, divisions, name=name, context=context, others=others)
         ids = list(made.fold_of)
         table = _judged(analysis, context, trials, made, divisions)
         fold = np.array(list(made.fold_of.values()))
