@@ -73,6 +73,14 @@ SHOWN = {
         "pictures/mindeye2/nearest training picture/EfficientNet-lite (offline)": "control: nearest training picture",
         "pictures/mindeye2/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
     },
+    "simulated_eeg_reconstruction": {
+        "pictures/tsconv/EfficientNet-lite (offline)": "simulated EEG: which of two for EfficientNet-lite, TSConv",
+        "pictures/tsconv/two-way of meaning": "the same, by the predicted latents",
+        "pictures/tsconv/nearest training picture/EfficientNet-lite (offline)": "control: the nearest training picture",
+        "pictures/tsconv/shuffled brain/EfficientNet-lite (offline)": "control: a shuffled brain",
+        "where/window 100 to 200 ms": "latents from 100 to 200 ms alone, ridge",
+        "where/window -150 to -50 ms": "the same, before the picture",
+    },
     "simulated_ablation": {
         "regions/red": "simulated, regions for faces, red and left: red or not (AUC)",
         "regions/red without V4": "what that loses without the region for red",

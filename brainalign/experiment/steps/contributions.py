@@ -52,7 +52,7 @@ def compute(analysis: Contributions, context: Context) -> StepResult:
     starts = times - analysis.window / 2
     for suffix, found in (("", course), (", shuffled", control)):
         for start, each in zip(starts, found, strict=True):
-            span = f"{start * 1e3:.0f} to {(start + analysis.window) * 1e3:.0f} ms"
+            span = f"{round(start * 1e3)} to {round((start + analysis.window) * 1e3)} ms"
             scores[f"window {span}{suffix}"] = told.score(f"identification from {span}{suffix}", each)
     lost = _losses(encoder, once, latents, analysis=analysis, seed=seed)
     for name, each in lost.pop("regions", {}).items():
