@@ -25,6 +25,7 @@ from brainalign.encoders import (
     MindEye,
     MindEye2,
     NeuroBOLT,
+    Neuroformer,
     TSConv,
     load_encoder,
 )
@@ -32,7 +33,7 @@ from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
 from brainalign.splits import split
 from brainalign.trials import Trials
-from brainalign.voxelwise import BandedRidge, FactorisedReceptiveField, Ridge, ROIQueryEncoder
+from brainalign.voxelwise import BandedRidge, FactorisedReceptiveField, LagNetwork, Ridge, ROIQueryEncoder
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Case:
         matrices, so only ours are run.
     on_signals : bool
         True for models of channels by times: X is (n_samples, n_channels, 24); again only ours are run.
+    on_counts : bool
+        True for models of spike counts by times, which are channels by times too; X is (n_samples, n_channels, 3).
     expected_failures : mapping
         Names of scikit-learn checks that fail, with the reason.
     """
@@ -61,6 +64,7 @@ class Case:
     tolerance: float = 1e-6
     on_maps: bool = False
     on_signals: bool = False
+    on_counts: bool = False
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -98,6 +102,12 @@ SMALL_BRAIN_MAE = {
 }
 
 
+SMALL_NEUROFORMER = {
+    **{"window": 1, "width": 16, "depth": 1, "n_heads": 1, "hidden": 8, "dropout": 0.0, "weights": {"spikes": 0.1}},
+    "training": {"batch_size": 40, "learning_rate": 0.03, "n_epochs": 14},
+}
+
+
 def small_du_in() -> DuIN:
     """One without pretraining."""
     sizes = {"n_filters": 8, "n_kept": 4, "depth": 1, "n_heads": 1, "head_width": 8, "hidden": 16, "dropout": 0.0}
@@ -126,6 +136,15 @@ CASES = {
     "LinearEncoder-plain": Case(lambda: LinearEncoder(1.0, None, standardize=False, rescale=False), brain_first=True),
     "MindEye": Case(lambda: MindEye(24, **SMALL), brain_first=True, tolerance=1e-5),
     "MindEye2": Case(lambda: MindEye2(24, **SMALL), brain_first=True, tolerance=1e-5),
+    "LagNetwork": Case(
+        lambda: LagNetwork(1, width=8, dropout=0.0, training={"n_epochs": 12, "batch_size": 32, "learning_rate": 0.08}),
+        brain_first=False,
+        tolerance=1e-5,
+        expected_failures={"check_methods_subset_invariance": "asks for 1e-7, a network in float32 gives 1e-6"},
+    ),
+    "Neuroformer": Case(
+        lambda: Neuroformer(**SMALL_NEUROFORMER), brain_first=True, tolerance=1e-5, on_signals=True, on_counts=True
+    ),
     "WAVE": Case(lambda: WAVE(**SMALL_WAVE), brain_first=True, tolerance=1e-5, on_signals=True),
     "BrainMAE": Case(lambda: BrainMAE(**SMALL_BRAIN_MAE), brain_first=True, tolerance=1e-5, on_signals=True),
     "NeuroBOLT": Case(lambda: NeuroBOLT(**SMALL_NEUROBOLT), brain_first=True, tolerance=1e-5, on_signals=True),
@@ -143,6 +162,9 @@ def data(case: Case, n_samples: int = 40, n_features: int = 6, n_targets: int = 
 
 def seen_by(case: Case, X: np.ndarray) -> np.ndarray:
     """Features as they are, or as channels of maps or of signals with something else in the other places."""
+    if case.on_counts:
+        rates = np.repeat(np.exp(np.clip(X, -2, 2))[:, :, None], 3, axis=2)
+        return np.random.default_rng(5).poisson(rates).astype(np.float64)
     if case.on_signals:
         noise = 0.1 * np.random.default_rng(5).standard_normal((*X.shape, 24))
         return X[:, :, None] * np.sin(np.arange(24) / 3) + noise
@@ -164,7 +186,8 @@ def recording(case: Case, n_stimuli: int = 40, n_repetitions: int = 2) -> tuple[
     clean = np.tile(values @ rng.standard_normal((4, 7)), (n_repetitions, 1))
     noisy = clean + 0.5 * rng.standard_normal(clean.shape)
     if case.on_signals:
-        return Trials(seen_by(case, noisy), table, times=np.arange(24) / 100), latents
+        seen = seen_by(case, noisy)
+        return Trials(seen, table, times=np.arange(seen.shape[2]) / 100), latents
     return Trials(noisy, table), latents
 
 

@@ -16,6 +16,7 @@ from brainalign.experiment.schema_people import Segments
 from brainalign.experiment.schema_records import Identifier, _Analysis, _Record
 from brainalign.experiment.schema_rsa import Rsa, RsaRegions
 from brainalign.experiment.schema_signals import Contributions
+from brainalign.experiment.schema_spikes import Circuit
 from brainalign.experiment.schema_voxels import Ablation, Captions, Synthesis
 from brainalign.experiment.system import System
 
@@ -235,17 +236,21 @@ class Regress(_Delayed):
     """Brain to numbers: columns of the trials table, such as velocity, from the responses around each row.
 
     Of several `regressors` each is compared with the first. `control` also reads the columns rotated by half the rows.
+    `settings` are options of a regressor: of `LagNetwork`, or of `Neuroformer`, which takes counts of spikes.
     """
 
     kind: Literal["regress"]
     columns: list[str] = Field(min_length=1)
-    regressors: list[Literal["ridge", "network"]] = Field(default=["ridge"], min_length=1)
+    regressors: list[Literal["ridge", "network", "neuroformer"]] = Field(default=["ridge"], min_length=1)
+    settings: dict[Literal["network", "neuroformer"], dict[str, Any]] = Field(default_factory=dict)
     control: bool = False
 
     @model_validator(mode="after")
     def _each_once(self) -> Regress:
         if len(set(self.regressors)) < len(self.regressors):
             raise ValueError("regressors must be named, each once")
+        if "neuroformer" in self.regressors and self.delays != list(range(len(self.delays))):
+            raise ValueError("neuroformer takes delays of 0, 1, 2, ...: its bins follow each other")
         return self
 
 
@@ -304,6 +309,7 @@ Analysis = Annotated[
     | Contributions
     | Synthesis
     | Ablation
+    | Circuit
     | Bci
     | BciOnline
     | Bold,

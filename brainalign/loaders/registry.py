@@ -34,6 +34,7 @@ _LOADERS = {
     "nsd": "datasets.nsd:load_nsd",
     "podcast_ecog": "datasets.podcast_ecog:load_podcast_ecog",
     "simulated": "simulated:load_simulated",
+    "simulated_circuit": "simulated:load_simulated_circuit",
     "single_word_production": "datasets.single_word_production:load_single_word_production",
     "spikes_reaching": "datasets.spikes_reaching:load_spikes_reaching",
     "ssvep_exo": "datasets.bci_runs:load_ssvep_exo",
@@ -45,7 +46,7 @@ _LOADERS = {
 # Kind of loader -> function(spec, root, name): features that a release brings along.
 _FEATURES = {"podcast_ecog": "datasets.podcast_ecog:podcast_features"}
 # Loaders that find their files by themselves where there is no folder.
-_NEED_NO_FOLDER = ("moabb", "simulated")
+_NEED_NO_FOLDER = ("moabb", "simulated", "simulated_circuit")
 
 
 def data_root() -> Path:

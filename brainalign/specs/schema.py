@@ -21,7 +21,7 @@ FileFormat = Literal[
 LoaderKind = Literal[
     "nsd", "bold5000", "things_fmri", "things_eeg2", "things_meg", "kay2008", "haxby", "miyawaki2008", "fmri",
     "ephys", "ephys_bids", "moabb", "podcast_ecog", "du_in", "digits69", "images92", "fingers7t", "spikes_reaching",
-    "story_hubs", "eegmmidb", "ssvep_exo", "muse_erp", "single_word_production", "simulated",
+    "story_hubs", "eegmmidb", "ssvep_exo", "muse_erp", "single_word_production", "simulated", "simulated_circuit",
 ]  # fmt: skip
 Name = int | str  # of a subject, session, run
 Scalar = bool | int | float | str

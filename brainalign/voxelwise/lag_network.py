@@ -15,7 +15,17 @@ from brainalign.arrays import check_finite, row_blocks
 from brainalign.errors import DataError
 from brainalign.learning import Rows, TrainOptions, seeded, train
 from brainalign.learning.stacked import Scaled, column_scales
-from brainalign.voxelwise.samples import as_features, as_targets, is_latents, is_trials, resolve_folds, stimulus_rows
+from brainalign.voxelwise.samples import (
+    as_features,
+    as_targets,
+    check_new_stimuli,
+    is_latents,
+    is_trials,
+    resolve_folds,
+    stimulus_rows,
+    subjects,
+    unit_names,
+)
 
 __all__ = ["LagNetwork"]
 
@@ -43,6 +53,8 @@ class LagNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     network_ : torch.nn.Module
+    stimulus_ids_, subjects_ : tuple of str or None
+        Of Latents and Trials fitted on.
     history_ : list of dict
         One entry an epoch.
 
@@ -97,12 +109,14 @@ class LagNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):
             When something is not finite or does not pair, the columns are not those of `n_delays` delays, an option
             is out of range, or there are too few rows for the folds.
         """
+        self.stimulus_ids_, self.subjects_ = None, None
         if is_latents(X) and is_trials(y):
+            self.stimulus_ids_, self.subjects_ = tuple(dict.fromkeys(y.stimulus_ids)), subjects(y)
+            self._units = unit_names(y)
             X, y = stimulus_rows(X, y.stimulus_ids), y.matrix()
         elif any(is_trials(one) or is_latents(one) for one in (X, y)):
             raise DataError("LagNetwork pairs Latents with Trials, or arrays with arrays", fix="fit(latents, trials)")
-        y = np.asarray(y)
-        self._one_dimensional = y.ndim == 1
+        self._one_dimensional = y is not None and np.asarray(y).ndim == 1
         X = as_features(self, X, reset=True)
         Y = np.asarray(as_targets(y, n_samples=len(X)))
         check_finite(Y, name="y")
@@ -147,6 +161,22 @@ class LagNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):
             ]
         predicted = (np.concatenate(parts) * scale + mean).astype(values.dtype)
         return predicted[:, 0] if self._one_dimensional else predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Mean R² over the targets; of Trials the repetitions of a stimulus are averaged first.
+
+        Raises
+        ------
+        LeakageError
+            When Latents and Trials are given and a stimulus was fitted on.
+        """
+        if not (is_latents(X) and is_trials(y)):
+            return super().score(X, y, sample_weight)
+        check_is_fitted(self, "network_")
+        units = () if self.stimulus_ids_ is None else self._units
+        check_new_stimuli(y, self.stimulus_ids_, units, self.subjects_)
+        mean = y.average("stimulus_id")
+        return super().score(stimulus_rows(X, mean.stimulus_ids), mean.matrix(), sample_weight)
 
 
 class _Network(nn.Module):

@@ -1,4 +1,4 @@
-"""Velocity from spikes by ridge and network: planted tuning read on a made tree, the yardstick on the real one."""
+"""Velocity from spikes by ridge and networks: planted tuning read on a made tree, the yardstick on the real one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_planted_velocity_is_read_and_not_that_of_another_time(tmp_path, monkeyp
     path = tmp_path / "experiment.yaml"
     place = ("{name: spikes_reaching,", f"{{name: spikes_reaching, root: {tree.root},")
     fewer = ("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]", "[0, 1, 2, 3]")
-    path.write_text(changed(SHIPPED.read_text(), place, fewer, ("n_splits: 5", "n_splits: 3")))
+    first, mark, _ = SHIPPED.read_text().rpartition("  - kind: regress")
+    assert mark and "velocity_tokens" not in first
+    path.write_text(changed(first, place, fewer, ("n_splits: 5", "n_splits: 3")))
     made = run_experiment(load_experiment(path), out=tmp_path / "run")
     for column in ("vel_x", "vel_y"):
         scores = {name: made.scores[f"velocity/{name}/{column}"] for name in ("ridge", "network", "network less ridge")}
@@ -57,6 +59,7 @@ def test_planted_velocity_is_read_and_not_that_of_another_time(tmp_path, monkeyp
         ("[ridge, network]", "[ridge, forest]", "network"),
         ("[ridge, network]", "[]", "regressors"),
         ("gap: 20", "gap: 3", "at least the longest delay"),
+        ("delays: [0, 1, 2", "delays: [1, 2", "delays of 0, 1, 2"),
     ],
 )
 def test_experiments_that_could_not_be_right_are_refused(tmp_path, old, new, message):
@@ -77,3 +80,4 @@ def test_the_real_recording_reaches_the_yardstick(tmp_path, monkeypatch):
             assert made.scores[f"velocity/{name}/{column}"].value >= yardstick
             assert made.scores[f"velocity/{name}, rotated/{column}"].value <= 0.0
         assert made.scores[f"velocity/network less ridge/{column}"].low > 0.05
+        assert made.scores[f"velocity_tokens/neuroformer less ridge/{column}"].low > 0.03

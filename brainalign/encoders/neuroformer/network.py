@@ -127,12 +127,14 @@ class NeuroformerNetwork(nn.Module):
         """The spikes before the window, and the context of the whole trial."""
         tokens = to_tokens(self.counts(x)[:, :, : self.n_past])
         keys, real = self.past(tokens), tokens.time != self.n_past + PAD
+        if self.training and self.dropout:  # of whole spikes: marks are always seen
+            real = real & ((torch.rand(real.shape, device=x.device) >= self.dropout) | (tokens.time >= self.n_past))
         for block in self.history_blocks:
             keys = block(keys, None, real)
         if self.context is not None:
             courses = self.context(self.signals(x)[:, self.n_units :].transpose(1, 2)) + self.places
             keys, real = torch.cat([keys, courses], dim=1), functional.pad(real, (0, self.n_times), value=True)
-        return Memory(functional.dropout(keys, self.dropout, self.training), real, tokens)
+        return Memory(keys, real, tokens)
 
     # -- spikes one after the other -----------------------------------------------------------------------------
 

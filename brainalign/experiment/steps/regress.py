@@ -65,9 +65,14 @@ def _made(model: str, analysis: Regress) -> Any:
     """A fresh model; None is the default of `encode_many`, ridge regression."""
     if model == "ridge":
         return None
+    settings = analysis.settings.get(model, {})  # type: ignore[call-overload]
+    if model == "neuroformer":
+        from brainalign.encoders.neuroformer import NeuroformerRegressor
+
+        return NeuroformerRegressor(len(analysis.delays), settings)
     from brainalign.voxelwise.lag_network import LagNetwork
 
-    return LagNetwork(len(analysis.delays))
+    return LagNetwork(len(analysis.delays), **settings)
 
 
 class _Told:
