@@ -47,6 +47,10 @@ SHOWN = {
         "people/M1/natural statistics": "the same, model of natural hand use",
         "people/M1/muscle - natural statistics": "muscle model less that of natural hand use",
     },
+    "digits69_captions": {
+        "captions/caption score": "fMRI, V1-V3: captions of voxels (six or nine) before held-out digits",
+        "captions/caption score, shuffled weights": "control: shuffled weights",
+    },
     "digits69_reconstruction": {
         "linear/pixels/two-way": "fMRI, V1-V3: which of two, from the picture made; linear encoder, pixels",
         "linear/pixels/two-way, within label": "the same, two pictures of one class",

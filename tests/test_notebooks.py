@@ -22,6 +22,7 @@ N_FIGURES = {
     "04_geometries": 6,
     "05_from_brain_to_pictures": 2,
     "06_bci_pseudo_online": 2,
+    "07_ask_a_voxel": 4 + (data_root() / "digits69").is_dir(),
 }
 
 
@@ -29,8 +30,13 @@ def test_every_notebook_is_listed() -> None:
     assert [path.stem for path in NOTEBOOKS] == sorted(N_FIGURES)
 
 
+SLOW = ["07_ask_a_voxel"]
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in NOTEBOOKS]
+)
 def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws into the notebook
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -40,7 +40,18 @@ OURS = [one for one in commands() if one.startswith("brainalign ")]
 IN_ONE_FOLDER = [one for one in OURS if "runs/decoder" in one]
 
 
-@pytest.mark.parametrize("command", [one for one in OURS if one not in IN_ONE_FOLDER])
+# Smaller ones of these stand in tests/experiment/test_voxel_commands.py.
+LONG = ("brainalign caption", "brainalign synthesize", "brainalign ablate")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] if one.startswith(LONG) else [])
+        for one in OURS
+        if one not in IN_ONE_FOLDER
+    ],
+)
 def test_commands_run(command, tmp_path, monkeypatch):
     arguments = shlex.split(command)[1:]
     if "../shared" in command and not data_root().exists():

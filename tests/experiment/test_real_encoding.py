@@ -45,6 +45,14 @@ def test_digits_are_seen_in_early_visual_areas(do):
     assert image.shape == (110, 110, 37) and np.nansum(image.get_fdata() > 0) == (preferred >= 0).sum()
 
 
+@pytest.mark.slow
+def test_captions_of_voxels_hold_for_digits_held_out(do):
+    scores = do("digits69_captions", "digits69").scores
+    said, shuffled = scores["captions/caption score"], scores["captions/caption score, shuffled weights"]
+    assert said.low > 0.03 and said.n == 25
+    assert abs(shuffled.value) < 0.02 and abs(said.chance) < 0.01
+
+
 def test_movement_and_motor_cortex_both_ways(do):
     made = do("spikes_encoding", "spikes_reaching")
     scores = made.scores

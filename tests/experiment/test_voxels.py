@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -29,6 +30,42 @@ def test_captions_name_what_was_planted(tmp_path):
     assert named.value >= 0.8 and shuffled.value < 0.5
     assert run.scores["captions/caption score"].low > 0.05
     assert (tmp_path / "run" / "maps" / "captions").is_dir() and "Captions that predict best" in run.report.read_text()
+
+
+@pytest.mark.slow
+def test_two_face_areas_differ_by_what_sets_them_apart(tmp_path):
+    """Two regions for faces, one of large and one of small ones; captions with all that may be asked besides."""
+    plain = shipped("simulated_captions", n_dimensions=1, rois={"FFA": 12, "OFA": 12, "PPA": 12})
+    plain["dataset"]["options"]["prefers"] = {
+        "FFA": "category == 'face' and size == 'large'",
+        "OFA": "category == 'face' and size == 'small'",
+        "PPA": "category == 'house'",
+    }
+    contrasts = {"large": ["a large face", "a small face"]}
+    plain["analyses"][0] |= {
+        "planted": {"FFA": "face", "OFA": "face", "PPA": "house"},
+        "bank": {"scenes": 800, "seed": 101},
+        "texts": {"scenes": 500, "seed": 102},
+        "clusters": 3,
+        "keywords": 3,
+        "n_best": 20,
+        "subdivide": {"PPA": 2},
+        "differences": {"face-areas": {"first": "FFA", "second": "OFA", "attributes": contrasts}},
+    }
+    run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "run" / "tables" / "captions").iterdir()}
+    found = tables["differences"].set_index("contrast")
+    assert found.loc["large", "difference"] > 0.05 and found.loc["large", "q"] < 0.01
+    assert found.loc["embedding", "p"] < 0.01
+    units = tables["units"]
+    said = units["keywords"].str.contains("face")
+    assert said[units["roi"] != "PPA"].mean() > 0.6 > 0.2 > said[units["roi"] == "PPA"].mean()
+    assert run.scores["captions/keyword score"].low > 0
+    assert set(tables["parts"]["region"]) == {"PPA"} and tables["clusters"]["n_units"].sum() == 36
+    told = run.report.read_text()
+    for words in ("Voxels that like the same", "found in each half", "first region likes best", "predicted to like"):
+        assert words in told
+    assert "for “face” than for other categories" in told and "caption says “" in told
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def bank_parts(bank: Any, *, n_features: int | None = None) -> list[np.ndarray]:
     Parameters
     ----------
     bank : Latents, array (n, n_features), or a sequence of these
-        Several make one bank, such as the shards of a large one.
+        Several make one bank, such as the shards of a large one. Latents of more axes, such as pixels, are rows.
     n_features : int, optional
         Width that they must have.
 
@@ -40,6 +40,7 @@ def bank_parts(bank: Any, *, n_features: int | None = None) -> list[np.ndarray]:
     given = list(bank) if isinstance(bank, list | tuple) else [bank]
     parts = [np.asanyarray(one.values if hasattr(one, "ids") else one) for one in given]
     bank_ids(bank)
+    parts = [part.reshape(len(part), -1) if part.ndim > 2 and len(part) else part for part in parts]
     for part in parts:
         if part.ndim != 2 or part.dtype.kind != "f" or (n_features is not None and part.shape[1] != n_features):
             raise DataError(

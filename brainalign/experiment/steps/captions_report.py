@@ -52,7 +52,8 @@ def unit_maps(analysis: Captions, result: StepResult, context: Context) -> dict[
 def show(report: Report, analysis: Captions, result: StepResult, context: Context) -> None:
     """Scores, what regions speak for, their commonest words, maps, and captions of the best-predicted voxels."""
     found = tables(analysis, result, context)
-    scores = [replace(one) for name, one in result.scores.items() if "parts of" not in name]
+    named = {name.partition("/")[2]: one for name, one in result.scores.items() if "parts of" not in name}
+    scores = [replace(one, name=name) for name, one in named.items()]
     if any(one.value is not None for one in scores):
         report.add_figure(
             plots.score_bars(scores), "Captions on held-out pictures, and the planted category they name."
