@@ -281,8 +281,8 @@ def split(
     Raises
     ------
     LeakageError
-        When a stimulus would stand on both sides although the split is by something else (by="split"), or the
-        same picture hides under two ids.
+        When a stimulus would stand on both sides although the split is by something else (by="split"), the same
+        picture hides under two ids, or epochs of both sides share samples (`check_windows_apart`).
     """
     if by == "split":
         values = _column(trials, by)
@@ -304,6 +304,7 @@ def split(
         chosen = groups[np.random.default_rng(seed).permutation(len(groups))[:n_test]]
         fold = _fold(values, np.flatnonzero(np.isin(values, chosen)), by)
     check_same_pictures(trials, fold)
+    check_windows_apart(trials, fold.train, fold.test)
     sides = {"train": fold.train, "test": fold.test}
     made = []
     for side, rows in sides.items():

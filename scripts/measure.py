@@ -122,6 +122,7 @@ SHOWN = {
     "eegmmidb_time": {
         "fists_or_feet/auc": "EEG: imagined fists or feet (AUC), ShallowConvNet, in runs left out",
         "fists_or_feet/accuracy": "the same, accuracy",
+        "chosen/accuracy": "the same, CSP and tangent spaces that did best inside the training runs",
     },
     "eegmmidb_pseudo_online": {
         "fists_feet/ts_lr": "EEG, 1 person: fists or feet imagined, leaving one run out",

@@ -91,11 +91,12 @@ class Provenance:
     ) -> None:
         """Raise `DataError` when the others have other units, or other times: another number, rate or stretch."""
         if other.units != self.units or other.n_times != self.n_times:
-            differing = next((pair for pair in zip(self.units, other.units, strict=False) if pair[0] != pair[1]), None)
+            pairs = zip(self.units, other.units, strict=False)
+            differing = next((f"; first difference: {mine} and {its}" for mine, its in pairs if mine != its), "")
             raise DataError(
                 f"{whose} have other units or times than those fitted on",
                 expected=f"{len(self.units)} units, {self.n_times} times",
-                found=f"{len(other.units)} units, {other.n_times} times; first difference: {differing}",
+                found=f"{len(other.units)} units, {other.n_times} times{differing}",
                 fix=fix,
             )
         if self.span is None or other.span is None:

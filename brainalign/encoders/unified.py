@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -209,8 +210,11 @@ class UnifiedEncoder(NetworkEncoder):
         self.network_.join(subject, self._recording(subject, n_features))
 
     def _recording(self, name: str, n_flat: int) -> Recording:
-        n_times = self.provenances_[name].n_times
-        return Recording(self._modality(name), n_flat // (n_times or 1), n_times)
+        modality, mine = self._modality(name), self.provenances_[name]
+        first = next(one for other, one in self.provenances_.items() if self._modality(other) == modality)
+        if first.n_times == mine.n_times:
+            replace(first, units=mine.units).check_same_layout(mine, whose=f"the trials of '{name}'")
+        return Recording(modality, n_flat // (mine.n_times or 1), mine.n_times)
 
     def _loss(self) -> ContrastLoss:
         return ContrastLoss.over(self.target_shapes_, self.target_weights, self.regression, self.temperature)

@@ -160,6 +160,7 @@ def test_muse_n170(do):
 @pytest.mark.slow
 def test_eegmmidb_time(do):
     made = do("eegmmidb_time")
+    assert made.scores["chosen/accuracy"].value >= 0.95
     assert made.scores["fists_or_feet/accuracy"].value >= 0.9 and made.scores["fists_or_feet/auc"].value >= 0.95
     values, times = (np.load(made.folder / "steps" / "over_time" / f"{part}.npy") for part in ("values", "times"))
     assert values[times > 0.5].mean() > 0.75

@@ -32,6 +32,8 @@ class EpochShape(TransformerMixin, BaseEstimator):
         Samples that are averaged; what is left at the end is dropped. A low pass.
     start, stop : int, int or None
         Samples of the epoch that are kept.
+    detrend : bool
+        Take a straight line off each channel of each epoch, before anything is cut: slow drifts of dry electrodes.
     flat : bool
 
     Examples
@@ -41,12 +43,20 @@ class EpochShape(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self, clip: float | None = None, bins: int = 1, *, start: int = 0, stop: int | None = None, flat: bool = True
+        self,
+        clip: float | None = None,
+        bins: int = 1,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        detrend: bool = False,
+        flat: bool = True,
     ) -> None:
         self.clip = clip
         self.bins = bins
         self.start = start
         self.stop = stop
+        self.detrend = detrend
         self.flat = flat
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -60,10 +70,17 @@ class EpochShape(TransformerMixin, BaseEstimator):
                 expected=f"0 <= start < stop <= {n_times}, bins no more samples than are kept, clip > 0 or None",
                 found=f"start={self.start}, stop={self.stop}, bins={self.bins}, clip={self.clip}",
             )
-        signals = kept
+        signals = self._levelled(kept)
         self.median_ = np.median(signals, axis=(0, 2))[:, None]
         self.spread_ = 1.4826 * np.median(np.abs(signals - self.median_), axis=(0, 2))[:, None]
         return self
+
+    def _levelled(self, signals: NDArray[Any]) -> NDArray[Any]:
+        if not self.detrend:
+            return signals
+        from scipy.signal import detrend
+
+        return detrend(signals, axis=2)
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(n_trials, n_channels, n_bins), or (n_trials, n_channels * n_bins)."""
@@ -71,7 +88,7 @@ class EpochShape(TransformerMixin, BaseEstimator):
         signals = _signals(X)
         if signals.shape[1] != len(self.median_):
             raise DataError("these epochs have other channels", expected=len(self.median_), found=signals.shape[1])
-        signals = signals[:, :, self.start : self.stop]
+        signals = self._levelled(signals[:, :, self.start : self.stop])
         if self.clip is not None:
             reach = self.clip * self.spread_
             signals = np.clip(signals, self.median_ - reach, self.median_ + reach)

@@ -134,7 +134,7 @@ def signal_classifier(classifier: str, *, params: Mapping[str, Any] | None = Non
     params : mapping, optional
         Of a network or pipeline.
     **shape
-        Of `EpochShape`: clip, bins, start, stop.
+        Of `EpochShape`: clip, bins, start, stop, detrend.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def signal_classifier(classifier: str, *, params: Mapping[str, Any] | None = Non
     from brainalign.analysis.decoding.chosen import EpochShape
     from brainalign.bci.pipelines import PIPELINES, build_pipeline
 
-    known = ("bins", "clip", "start", "stop")
+    known = ("bins", "clip", "detrend", "start", "stop")
     for name in shape:
         if name not in known:
             raise unknown("option of a candidate", name, known)

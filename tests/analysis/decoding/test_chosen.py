@@ -93,6 +93,9 @@ def test_artefacts_are_cut_by_the_range_of_training_trials():
     assert shape.transform(wild).shape == (40, 3, 6) and np.abs(shape.transform(wild)[:, 1]).max() < 420
     np.testing.assert_allclose(EpochShape(flat=False).fit_transform(X), X)
     np.testing.assert_allclose(EpochShape(start=4, stop=9, flat=False).fit_transform(X), X[:, :, 4:9])
+    sloped = X + np.linspace(-50, 70, 32) * np.array([1.0, 100.0, 1e-6])[:, None]
+    level = EpochShape(detrend=True)
+    np.testing.assert_allclose(level.fit_transform(sloped), level.fit_transform(X), atol=1e-10)
 
 
 @pytest.mark.parametrize(
