@@ -112,6 +112,14 @@ SHOWN = {
         "velocity/network/vel_y": "the same, upwards",
         "velocity/network, rotated/vel_x": "control: velocity of another time, network",
     },
+    "simulated_neurobolt": {
+        "bold/neurobolt/thalamus": "simulated EEG and BOLD: r of a region driven by alpha, small NeuroBOLT",
+        "bold/neurobolt/motor": "the same, driven by beta",
+        "bold/neurobolt/ventricle": "the same, driven by nothing",
+        "bold/neurobolt, another time/motor": "control: BOLD of another time",
+        "bold/ridge/thalamus": "driven by alpha, ridge on band power",
+        "bold/ridge/motor": "the same, driven by beta",
+    },
     "meg_sample": {"modality/accuracy": "MEG: heard or seen?"},
     "muse_n170": {
         "runs/1/auc": "EEG, four dry electrodes: face or house (AUC), subject 1, in runs left out",
