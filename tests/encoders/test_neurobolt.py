@@ -9,7 +9,7 @@ import torch
 from scipy.signal import ShortTimeFFT, periodogram
 
 from brainalign.encoders import NeuroBOLT, load_encoder
-from brainalign.encoders.neurobolt.bands import band_occlusion, band_power
+from brainalign.encoders.neurobolt.bands import BANDS, band_occlusion, band_power
 from brainalign.encoders.neurobolt.network import NeuroBOLTNetwork, SpectralBranch
 from brainalign.errors import DataError, LeakageError
 from brainalign.latents.base import Latents
@@ -249,13 +249,10 @@ def test_lagged_ridge_on_band_power_finds_the_driven_regions_and_their_band():
     scores = encode_many({"": targets}, {"": power}, cv={"": folds}).scores(n_permutations=500, chunk=20)["", ""]
     assert (scores.r[:2] > 0.6).all() and abs(scores.r[2]) < 0.25
     assert (scores.q[:2] < 0.05).all() and scores.p[2] > 0.05
-    for region, band in ((0, 2), (1, 3)):  # r of single bands: alpha for one region, beta for the other
-        found = []
-        for number in range(4):
-            columns = power.values.reshape(len(power), -1, 4)[:, :, number]
-            one = Latents(columns, power.ids, space="one band")
-            found.append(encode_many({"": targets}, {"": one}, cv={"": folds}).scores(n_permutations=0)["", ""].r)
-        assert int(np.argmax([r[region] for r in found])) == band
+    columns = power.values.reshape(len(power), -1, 4)
+    alone = {band: Latents(columns[:, :, number], power.ids, space=band) for number, band in enumerate(BANDS)}
+    made = encode_many({"": targets}, alone, cv={"": folds}).scores(n_permutations=0)
+    assert [max(BANDS, key=lambda band: made["", band].r[region]) for region in (0, 1)] == ["alpha", "beta"]
 
 
 # -- planted truth ----------------------------------------------------------------------------------------------
