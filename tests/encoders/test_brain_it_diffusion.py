@@ -111,6 +111,17 @@ def test_what_does_not_belong_together_is_refused(small):
         seen.score(test, meaning)
 
 
+def test_arrays_are_refined_row_by_row(small):
+    meaning, images, train, test, _, generator = small
+    X, ids = train.matrix()[:12], train.stimulus_ids[:12]
+    encoder = BrainIT(**SIZES, training={"n_epochs": 1}, diffusion_training={"n_epochs": 1}, anchor=0.0)
+    refined = encoder.fit(X, meaning.at(ids)).refine(X, meaning.at(ids), generator=generator, images=images.at(ids))
+    assert set(refined.history_[0]) >= {"diffusion"} and refined.history_[0]["loss"] == refined.history_[0]["diffusion"]
+    assert refined.predict(test.matrix()).shape == (16, 128)
+    with pytest.raises(DataError, match="anchor is a weight"):
+        encoder.set_params(anchor=-1.0).refine(X, meaning.at(ids), generator=generator, images=images.at(ids))
+
+
 @pytest.mark.slow
 def test_pictures_never_seen_are_denoised_better_and_a_shuffled_brain_gains_nothing():
     meaning, images, train, test = world(200, 150)

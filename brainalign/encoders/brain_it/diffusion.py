@@ -54,9 +54,16 @@ class ThroughDiffusion:
         Of the first stage. It holds on to what the diffusion model does not look at: other targets, and directions in
         which its condition makes no difference.
     anchor : float
+
+    Raises
+    ------
+    DataError
+        When `anchor` is negative.
     """
 
     def __init__(self, generator: DiffusionModel, roles: Mapping[str, str], tokens: TokenLoss, anchor: float) -> None:
+        if not anchor >= 0:
+            raise DataError("anchor is a weight", expected="0, or more", found=anchor)
         self.generator, self.roles, self.tokens, self.anchor = generator, dict(roles), tokens, anchor
 
     def __call__(self, network: BrainITNetwork, batch: Any) -> dict[str, torch.Tensor]:
