@@ -76,7 +76,7 @@ def test_pictures_show_what_was_planted(tmp_path):
     asked |= {"planted": {"FFA": "face", "PPA": "house"}, "n": 3, "judges": ["meaning"], "scales": [0.0]}
     asked |= {"bank": {"scenes": 300, "seed": 101}, "natural": {"scenes": 100, "seed": 103}}
     asked["samplers"] = {"prior": asked["samplers"]["prior"], "optimal": {"kind": "optimal"}}
-    asked |= {"scaled": ["prior"], "redraw": True}
+    asked |= {"scaled": ["prior"], "redraw": True, "test_size": 0.5}
     run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
     assert run.scores["pictures/prior/category"].value >= 0.6
     assert run.scores["pictures/prior/response, meaning"].value > (
