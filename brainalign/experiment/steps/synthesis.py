@@ -123,9 +123,9 @@ def _encoder(name: str, trials: Any, context: Context, seen: Stimuli | None = No
 
 def _latents(name: str, context: Context, seen: Stimuli | None) -> tuple[Latents, str]:
     """Latents and the network that made them: of the experiment's own pictures, or of those `seen` instead."""
-    latents = next(iter(context.latents(name).values()))
-    network = str(latents.meta.get("model", latents.space))
-    return (latents if seen is None else extract(seen, network, cache=context.cache, device="cpu")), network
+    made = context.latents(name) if seen is None else context.extract(name, seen)
+    latents = next(iter(made.values())) if isinstance(made, dict) else made
+    return latents, str(latents.meta.get("model", latents.space))
 
 
 def _accuracy(name: str, judge: PictureEncoder, guiding: Any, context: Context, seen: Stimuli | None) -> dict[str, Any]:
@@ -144,9 +144,9 @@ def _read(pictures: Stimuli, analysis: Synthesis, context: Context) -> np.ndarra
     if _of_scenes(analysis):
         return judge_scenes(pictures)["category"].to_numpy()
     name = analysis.latents[0]
-    made = context.extract(name, pictures)
-    latents = next(iter(made.values())) if isinstance(made, dict) else made
-    return category_names(category_scores(latents, analysis.categories, partial(context.extract_text, name)))
+    return category_names(
+        category_scores(_latents(name, context, pictures)[0], analysis.categories, partial(context.extract_text, name))
+    )
 
 
 def _mean_response(guide: PictureEncoder, pictures: Stimuli, target: str, cache: Any = False) -> np.ndarray:
