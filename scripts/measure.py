@@ -135,6 +135,12 @@ SHOWN = {
         "runs/3/auc": "the same, subject 3",
         "stretches/11/auc": "the same, subject 11, in stretches of its one run",
     },
+    "muse_chosen": {
+        "runs/1/auc": "the same with settings chosen inside the training trials, all trials scored, subject 1",
+        "runs/2/auc": "the same, subject 2",
+        "runs/3/auc": "the same, subject 3",
+        "stretches/11/auc": "the same, subject 11, in stretches of its one run",
+    },
     "eegmmidb_time": {
         "fists_or_feet/auc": "EEG: imagined fists or feet (AUC), ShallowConvNet, in runs left out",
         "fists_or_feet/accuracy": "the same, accuracy",
