@@ -95,7 +95,9 @@ def synthesize(
     generator_option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for it. Repeatable.")] = None,
     region: Annotated[list[str] | None, typer.Option(help="A region to drive. Repeatable; all by default.")] = None,
     n: Annotated[int, typer.Option(help="Pictures of each region.")] = 8,
-    sampler: Annotated[str, typer.Option(help="guided, told (guided, with an embedding), prior or facets.")] = "told",
+    sampler: Annotated[
+        str, typer.Option(help="guided, told (guided, with an embedding), prior, facets or optimal.")
+    ] = "told",
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the sampler. Repeatable.")] = None,
     judge: Annotated[
         list[str] | None,

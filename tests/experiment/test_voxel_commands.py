@@ -89,8 +89,9 @@ def test_pictures_for_a_region_are_kept_one_by_one(recording, tmp_path):
     asked = ("synthesize", *data(recording), "--region", "FFA", "--n", 3, "--sampler", "prior", "--param", "scale=8")
     told = run(*asked, "--planted", "FFA=face", "--natural", 60, "--out", out)
     assert told.startswith("Score(response by a second encoder")
-    (row,) = pd.read_csv(out / "tables" / "synthesize" / "responses.csv").to_dict("records")
-    assert row["planted"] >= 2 / 3 and row["latents"] > 1.0
+    rows = pd.read_csv(out / "tables" / "synthesize" / "responses.csv").set_index("sampler")
+    assert list(rows.index) == ["prior", "best natural pictures"] and set(rows["region"]) == {"FFA"}
+    assert rows.loc["prior", "planted"] >= 2 / 3 and rows.loc["prior", "latents"] > 1.0
     kept = out / "pictures" / "synthesize" / "prior" / "FFA"
     assert Image.open(kept / "00002.png").size == (64, 64)
     made = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.png")}
@@ -103,16 +104,8 @@ def test_pictures_for_a_region_are_kept_one_by_one(recording, tmp_path):
 
 def test_a_silenced_region_costs_what_it_carried(tmp_path):
     out = tmp_path / "run"
-    simulated = (
-        "--option",
-        "n_stimuli=96",
-        "--option",
-        "model=mini",
-        "--option",
-        "n_dimensions=1",
-        "--option",
-        "drift=0",
-    )
+    given = ("n_stimuli=96", "model=mini", "n_dimensions=1", "drift=0")
+    simulated = [part for one in given for part in ("--option", one)]
     regions = ("--option", "rois=" + json.dumps(REGIONS))
     prefers = ("--option", "prefers=" + json.dumps({"FFA": "category == 'face'", "PPA": "category == 'house'"}))
     told = run(
@@ -136,7 +129,7 @@ def test_a_silenced_region_costs_what_it_carried(tmp_path):
         ("caption", ("--planted", "FFA"), "--planted takes NAME=TEXT"),
         ("synthesize", ("--region", "FFB"), "unknown region 'FFB'. Did you mean 'FFA'?"),
         ("synthesize", ("--generator", "minni"), "unknown generator 'minni'. Did you mean 'mini'?"),
-        ("synthesize", ("--sampler", "guide"), "'guided', 'prior' or 'facets'"),
+        ("synthesize", ("--sampler", "guide"), "'guided', 'prior', 'facets'"),
         ("synthesize", ("--param", "scal=3"), "Did you mean 'scale'?"),
         ("ablate", ("--region", "face=roi == 'FFB'"), "roi among ['FFA', 'PPA']"),
         ("ablate", ("--by", "rio"), "unknown column of units 'rio'. Did you mean 'roi'?"),

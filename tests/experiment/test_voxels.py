@@ -77,6 +77,8 @@ def test_pictures_show_what_was_planted(tmp_path):
     asked |= {"bank": {"scenes": 300, "seed": 101}, "natural": {"scenes": 100, "seed": 103}}
     asked["samplers"] = {"prior": asked["samplers"]["prior"], "optimal": {"kind": "optimal"}}
     asked |= {"scaled": ["prior"], "redraw": True, "test_size": 0.5}
+    contrasts = {"face": ["a photo of a face", "a photo of a house"]}
+    asked["differences"] = {"both": {"first": "FFA", "second": "PPA", "attributes": contrasts}}
     run = run_experiment(Experiment.model_validate(plain), out=tmp_path / "run")
     assert run.scores["pictures/prior/category"].value >= 0.6
     assert run.scores["pictures/prior/response, meaning"].value > (
@@ -84,7 +86,10 @@ def test_pictures_show_what_was_planted(tmp_path):
     )
     assert run.scores["pictures/optimal/category"].value >= 0.8
     assert run.scores["pictures/best natural pictures/response, meaning"].value > 1
-    assert "redrawn by the generator" in run.report.read_text()
+    found = pd.read_csv(tmp_path / "run" / "tables" / "pictures" / "differences.csv").set_index("contrast")
+    assert found.loc["face", "difference"] > 0.1
+    told = run.report.read_text()
+    assert "redrawn by the generator" in told and "pictures made for the first region" in told
 
 
 @pytest.mark.slow
