@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from brainalign.voxelwise import Ridge
 from brainalign.voxelwise.inference import PermutationTest, shuffle_test
 
 DESIGN = PairDesign(n_volumes=400, tr=1.0, window=8.0, sfreq=50.0, strength=4.0)
-GAP, BLOCK, FEW = 9, 10, 100
+GAP, BLOCK, FEW, N_STRETCHES = 9, 20, 100, 4
 BANDS = {"delta": (1, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 25)}
 SIZES = {
     **{"width": 16, "patch": 50, "depth": 1, "n_heads": 2, "shortest": 50, "n_scales": 2},
@@ -65,38 +66,34 @@ def by_ridge(train: People, test: Trials, bold: Latents) -> np.ndarray:
 SYSTEMS = {"NeuroBOLT": by_network, "ridge on band power": by_ridge}
 
 
-def rows(windows: People, bold: Latents, system: Any) -> list[tuple[str, list[PermutationTest]]]:
-    """Tests of every subject's last quarter under each protocol."""
-    first = {name: one.select(np.arange(0, 3 * len(one) // 4)) for name, one in windows.items()}
-    last = {name: one.select(np.arange(3 * len(one) // 4 + GAP, len(one))) for name, one in windows.items()}
-    quarter = DESIGN.n_volumes // 4
-    others_time = [
-        Latents(np.roll(bold.values, shift, axis=0), bold.ids, space="bold", meta=bold.meta)
-        for shift in (quarter, 2 * quarter, 3 * quarter)
-    ]
-
-    def tested(train: Any, truth: Latents = bold) -> list[PermutationTest]:
-        return [
-            shuffle_test(truth.at(test.stimulus_ids), system(train(name), test, truth), chunk=BLOCK)
-            for name, test in last.items()
-        ]
+def rows(windows: People, bold: Latents, system: Any) -> Iterator[tuple[str, list[PermutationTest]]]:
+    """Tests of every subject under each protocol."""
+    rolled = Latents(np.roll(bold.values, DESIGN.n_volumes // 2, axis=0), bold.ids, space="bold", meta=bold.meta)
+    first = {name: one.select(np.arange(FEW)) for name, one in windows.items()}
+    rest = {name: one.select(np.arange(FEW + GAP, len(one))) for name, one in windows.items()}
 
     def others(name: str) -> People:
         return {one: trials for one, trials in windows.items() if one != name}
 
-    def few(name: str) -> People:
-        return {name: first[name].select(np.arange(FEW))}
+    def tested(train: Any, tests: People) -> list[PermutationTest]:
+        predicted = {name: system(train(name), one, bold) for name, one in tests.items()}
+        return [shuffle_test(bold.at(one.stimulus_ids), predicted[name], chunk=BLOCK) for name, one in tests.items()]
 
-    return [
-        ("within", tested(lambda name: {name: first[name]})),
-        ("leave one out", tested(others)),
-        ("within, few", tested(few)),
-        ("all at once, few", tested(lambda name: others(name) | few(name))),
-        (
-            "BOLD of other times",
-            [one for bold in others_time for one in tested(lambda name: {name: first[name]}, bold)],
-        ),
-    ]
+    def in_stretches(truth: Latents) -> list[PermutationTest]:
+        made = []
+        for name, trials in windows.items():
+            predicted = np.empty((len(trials), truth.values.shape[1]))
+            for fold in contiguous_folds(len(trials), n_splits=N_STRETCHES, gap=GAP):
+                train, test = ({name: trials.select(rows)} for rows in fold)
+                predicted[fold.test] = system(train, test[name], truth)
+            made.append(shuffle_test(truth.at(trials.stimulus_ids), predicted, chunk=BLOCK))
+        return made
+
+    yield "within", in_stretches(bold)
+    yield "within, few", tested(lambda name: {name: first[name]}, rest)
+    yield "leave one out", tested(others, windows)
+    yield "all at once, few", tested(lambda name: others(name) | {name: first[name]}, rest)
+    yield "within, BOLD of another time", in_stretches(rolled)
 
 
 def _told(n_subjects: int) -> str:
@@ -105,10 +102,10 @@ def _told(n_subjects: int) -> str:
     return (
         f"{stamp()}: {n_subjects} simulated subjects, {DESIGN.n_volumes} volumes each, "
         f"a window of {DESIGN.window:g} s at {DESIGN.sfreq:g} Hz. Bursts of alpha drive the first region, of beta the "
-        "second, and nothing the third; all subjects share bands and places. Pearson r on the last quarter of each "
-        f"subject's volumes, {GAP} volumes after the last one learnt from, mean over subjects, and in how many driven "
-        f"regions q < 0.05 by shuffling blocks of {BLOCK} volumes. Noise allows r = {best:.2f} at most. Few are {FEW} "
-        "volumes of the subject. As a control each subject's BOLD is rotated by one, two and three quarters of the "
+        "second, and nothing the third; all subjects share bands and places. Pearson r, mean over subjects, and in how "
+        f"many driven regions q < 0.05 by shuffling blocks of {BLOCK} volumes; noise allows r = {best:.2f} at most. "
+        f"Within a subject each of {N_STRETCHES} stretches is predicted from the others, {GAP} volumes apart; few are "
+        f"the first {FEW} volumes, which predict the rest. As a control each subject's BOLD is rotated by half the "
         "recording. The network is small; the published one is larger and starts from pretrained weights."
     )
 

@@ -51,7 +51,8 @@ class NeuroBOLT(SignalEncoder):
         Volumes left out before those. Windows may not reach across: `LeakageError` says so. A run too short for both
         is learnt from whole.
     training : mapping, optional
-        `brainalign.learning.TrainOptions` by name, over the published schedule (20 epochs, the first 5 rising).
+        `brainalign.learning.TrainOptions` by name, over the published schedule (20 epochs, the first 5 rising, in
+        batches of 16; of 64 across subjects there).
     seed : int
 
     Attributes

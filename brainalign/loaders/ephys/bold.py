@@ -33,8 +33,9 @@ def pair_bold(
 ) -> tuple[Trials, Latents]:
     """Cut the EEG before each volume, and name the BOLD of that volume.
 
-    A window ends with the last sample before its volume: nothing of the EEG from the volume on is in it. Where volumes
-    are equally many samples apart, windows are a view of the recording; else each is copied.
+    A window ends with the last sample before its volume: nothing of the EEG from the volume on is in it, unless a
+    filter of zero phase has brought it there. Where volumes are equally many samples apart, windows are a view of the
+    recording; else each is copied.
 
     Parameters
     ----------
