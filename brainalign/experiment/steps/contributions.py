@@ -141,7 +141,7 @@ def show(report: Report, analysis: Contributions, result: StepResult, context: C
     report.add_figure(
         figure,
         f"Identification of held-out stimuli by {analysis.encoder} fitted to windows of {analysis.window * 1e3:.0f} ms "
-        "around each time, 95 % intervals over stimuli; shuffled: trained on responses to other stimuli.",
+        "around each time, 95 % intervals over stimuli; shuffled: trained once on responses to other stimuli.",
     )
     figure = plots.time_course(made["stretches"], made["lost_times"], chance=0.0, label="loss")
     report.add_figure(figure, f"What the whole epoch loses without each stretch of time ({analysis.mode}).")
