@@ -114,6 +114,10 @@ def test_shapes_and_counts_of_the_published_sizes():
     assert count(network.backbone) == (10 + 1) * 16 + convolutions + 160 + 8 * block
     assert count(network.head) == (30 * 160 + 1) * 128 + (128 + 1) * 61
     assert count(network.to_codes) == (160 + 1) * 2048
+    # The published total, 4.38 M, is of a head over 4 s, the length that the public code gives all stages.
+    longer = DuINNetwork({"1": 10 * 4000}, 4000, {"latents": 61}, sizes)
+    assert abs(count(longer.backbone) + count(longer.head) - 4.38e6) < 0.01e6
+    assert round((count(network.backbone) + count(network.head)) / 1e6, 2) == 4.17
 
 
 def test_the_autoencoder_counts_only_channels_that_a_subject_has():
