@@ -12,6 +12,7 @@ from brainalign.analysis.synthesis import GaussianMixture, Guided, PictureEncode
 from brainalign.analysis.synthesis.guidance import guided_noise, null_condition, sample_guided
 from brainalign.errors import DataError
 from brainalign.latents.mini import WEIGHTS
+from brainalign.latents.network import precision
 from brainalign.reconstruction import load_generator
 from brainalign.voxelwise import Ridge
 
@@ -68,7 +69,7 @@ def own(generator, **options) -> np.ndarray:
 def theirs(kind: str, folder, **options) -> np.ndarray:
     import diffusers
 
-    pipeline = getattr(diffusers, kind).from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+    pipeline = getattr(diffusers, kind).from_pretrained(folder, safety_checker=None, **precision(torch.float32))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline([""] * 2, num_inference_steps=STEPS, guidance_scale=1.0, latents=start(), output_type="np",
                     **options).images  # fmt: skip
