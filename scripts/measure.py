@@ -119,6 +119,15 @@ SHOWN = {
         "velocity/network/vel_x": "velocity to the right, small convolutional network",
         "velocity/network/vel_y": "the same, upwards",
         "velocity/network, rotated/vel_x": "control: velocity of another time, network",
+        "velocity_tokens/neuroformer/vel_x": "velocity to the right, transformer over spikes (Neuroformer)",
+        "velocity_tokens/neuroformer/vel_y": "the same, upwards",
+    },
+    "simulated_circuit": {
+        "couplings/attribution": "simulated circuit: coupled pairs of units told (AUC), attribution in a Neuroformer",
+        "couplings/attention": "the same, from its attention",
+        "couplings/glm": "the same, Poisson GLM, the kind of model that made the spikes",
+        "couplings/correlation": "the same, lagged correlation",
+        "couplings/attribution, shifted": "control: attribution, units shifted apart in time",
     },
     "simulated_neurobolt": {
         "bold/neurobolt/thalamus": "simulated EEG and BOLD: r of a region driven by alpha, small NeuroBOLT",
