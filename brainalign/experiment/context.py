@@ -28,6 +28,8 @@ from brainalign.experiment.schema import (
 )
 from brainalign.latents import extract, extract_text
 from brainalign.latents.base import Latents
+from brainalign.latents.network import Network
+from brainalign.latents.registry import load_model
 from brainalign.loaders.datasets.images92 import SubjectRdms
 from brainalign.loaders.registry import data_root, load_latents
 from brainalign.specs import DatasetSpec
@@ -54,6 +56,7 @@ class Context:
     experiment: Experiment
     cache: Cache | None = None
     place: Path | None = None
+    _network: tuple[str, Network] | None = None
     _latents: dict[str, dict[str, Latents]] = field(default_factory=dict)
     _models: dict[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -169,21 +172,24 @@ class Context:
     def extract(self, name: str, pictures: Stimuli) -> Any:
         """What the network of one entry makes of other pictures, in the way of that entry."""
         wanted = self.experiment.latents[name]
-        return extract(
-            pictures,
-            placed(str(wanted.model)),
-            layers=wanted.layers,
-            pool=wanted.pool,
-            cache=self.cache,
-            device="cpu",
-            **wanted.options,
-        )
+        network, stored = self._loaded(name)
+        return extract(pictures, network, layers=wanted.layers, pool=wanted.pool, cache=self.cache, **stored)
 
     def extract_text(self, name: str, texts: Any) -> Latents:
         """What the network of one entry makes of texts, ``{id: text}`` or a sequence, whose ids are then numbers."""
-        wanted = self.experiment.latents[name]
+        network, stored = self._loaded(name)
         texts = texts if isinstance(texts, Mapping) else {str(row): one for row, one in enumerate(texts)}
-        return extract_text(texts, placed(str(wanted.model)), cache=self.cache, device="cpu", **wanted.options)
+        return extract_text(texts, network, cache=self.cache, **stored)
+
+    def _loaded(self, name: str) -> tuple[Network, dict[str, Any]]:
+        """The network of one entry (the last one is held), and what `extract` itself is told."""
+        given = self.experiment.latents[name].options
+        told = {key: value for key, value in given.items() if key in ("dtype", "batch_size")}
+        if self._network is None or self._network[0] != name:
+            options = {key: value for key, value in given.items() if key not in told}
+            model = placed(str(self.experiment.latents[name].model))
+            self._network = name, load_model(model, device="cpu", **options)
+        return self._network[1], told
 
     def model_table(self, name: str) -> pd.DataFrame:
         """A model RDM as a square table, labelled by the conditions."""

@@ -24,7 +24,7 @@ STRETCHES = {"by": "contiguous", "n_splits": 4, "gap": 5, "block": 20}
 @pytest.fixture
 def do(tmp_path, monkeypatch):
     def run(trials, *analyses, **changes):
-        monkeypatch.setattr(context, "load", lambda *_, **__: trials)
+        monkeypatch.setattr(context, "open_source", lambda *_, **__: trials)
         return run_experiment(planted.experiment(*analyses, **changes), out=tmp_path / "run")
 
     return run
