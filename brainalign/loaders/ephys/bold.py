@@ -103,7 +103,12 @@ def _signal(recording: Any, channels: Sequence[str] | None) -> tuple[np.ndarray,
     """Signals (n_channels, n_samples) of float32, names of the channels, and hertz."""
     wanted = None if channels is None else [str(one) for one in channels]
     if wanted is not None and (len(set(wanted)) < len(wanted) or not wanted):
-        raise DataError("channels must be named, each once", expected="at least one, all different", found=wanted[:40])
+        raise DataError(
+            "channels must be named, each once",
+            expected="at least one, all different",
+            found=wanted[:40],
+            fix="leave out what repeats, or leave channels out for all",
+        )
     if isinstance(recording, tuple) and len(recording) == 2:
         array, sfreq = np.asarray(recording[0]), float(recording[1])
         if array.ndim != 2 or array.dtype.kind not in "fiu" or not sfreq > 0:
@@ -111,14 +116,23 @@ def _signal(recording: Any, channels: Sequence[str] | None) -> tuple[np.ndarray,
                 "not a continuous recording",
                 expected="numbers (n_channels, n_samples), and hertz above 0",
                 found=f"{array.dtype} {array.shape}, {sfreq:g} Hz",
+                fix="give channels as rows: (array, hertz)",
             )
         names = wanted or [f"channel {number}" for number in range(len(array))]
         if len(names) != len(array):
-            raise DataError("channels must name every row", expected=len(array), found=len(names))
+            raise DataError(
+                "channels must name every row", expected=len(array), found=len(names), fix="one name a row of the array"
+            )
         return _finite(array, "the EEG"), names, sfreq
     opened = open_recording(recording)
     if opened.is_epochs:
-        raise DataError("EEG and BOLD are paired before anything is cut", expected="a continuous recording")
+        raise DataError(
+            "EEG and BOLD are paired before anything is cut",
+            path=opened.path,
+            expected="a continuous recording",
+            found="epochs",
+            fix="give the raw recording",
+        )
     names = list(opened.data.ch_names) if wanted is None else wanted
     if missing := [one for one in names if one not in opened.data.ch_names]:
         raise DataError(
@@ -144,11 +158,17 @@ def _volumes(bold: ArrayLike | pd.DataFrame, onsets: ArrayLike) -> tuple[np.ndar
             "BOLD needs a row a volume, and each volume an onset",
             expected="numbers (n_volumes, n_rois), onsets (n_volumes,)",
             found=f"{values.dtype} {values.shape}, onsets {when.shape}",
+            fix="one row and one onset a volume",
         )
     check_finite(values, name="bold")
     check_finite(when, name="onsets")
     if (np.diff(when) <= 0).any():
-        raise DataError("volumes must follow each other", expected="ascending onsets, in seconds")
+        raise DataError(
+            "volumes must follow each other",
+            expected="ascending onsets, in seconds",
+            found=f"{int((np.diff(when) <= 0).sum())} steps back or of zero",
+            fix="sort volumes by time, one run at a time",
+        )
     named = bold.columns if isinstance(bold, pd.DataFrame) else [f"roi {number}" for number in range(values.shape[1])]
     return values, [str(one) for one in named], when
 

@@ -139,7 +139,10 @@ def load_simulated(
     if modality == "eeg_fmri":
         if (n_stimuli, model, layers, models, prefers) != (N_STIMULI, MODEL, None, None, None):
             raise DataError(
-                "nothing is shown while EEG and BOLD are recorded together", fix="leave stimuli and models out"
+                "nothing is shown while EEG and BOLD are recorded together",
+                expected="options of PairDesign",
+                found="stimuli or models",
+                fix="leave stimuli and models out",
             )
         return load_pair(seed=seed, **options)
     from brainalign.latents import extract

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from brainalign.errors import DataError
+from brainalign.errors import DataError, unknown
 from brainalign.loaders.ephys.bold import pair_bold
 from brainalign.loaders.simulated.design import seed_for
 from brainalign.loaders.simulated.signals import coloured_noise
@@ -55,13 +55,19 @@ class PairDesign:
     def __post_init__(self) -> None:
         numbers = (self.tr, self.window, self.sfreq, self.strength, self.snr)
         if self.n_volumes < 2 or min(numbers) <= 0:
-            raise DataError("an option is out of range", expected="n_volumes >= 2, all others above 0")
+            raise DataError(
+                "an option is out of range",
+                expected="n_volumes >= 2, all others above 0",
+                found=(self.n_volumes, *numbers),
+                fix="look at n_volumes, tr, window, sfreq, strength, snr",
+            )
         for region, (site, (low, high)) in self.drives.items():
             if site not in SITES or not 0 < low < high < self.sfreq / 2:
                 raise DataError(
                     f"'{region}' cannot be driven so",
                     expected=f"a channel of {list(SITES)}, a band within 0 to {self.sfreq / 2:g} Hz",
                     found=(site, (low, high)),
+                    fix="another channel or band",
                 )
 
 
@@ -128,7 +134,7 @@ def load_pair(*, subject: str = "1", seed: int = 0, **options: object) -> tuple[
     """The same as trials: a window of EEG before each volume, and a column of the trials table for each region."""
     known = PairDesign.__dataclass_fields__
     if strange := [name for name in options if name not in known]:
-        raise DataError(f"unknown option '{strange[0]}'", expected=list(known), found=strange)
+        raise unknown("option", strange[0], known)
     design = PairDesign(**options)  # type: ignore[arg-type]
     eeg, bold, truth = simulate_eeg_fmri(design, seed=seed, subject=subject)
     trials, _ = pair_bold(
