@@ -80,4 +80,4 @@ def test_the_real_recording_reaches_the_yardstick(tmp_path, monkeypatch):
             assert made.scores[f"velocity/{name}/{column}"].value >= yardstick
             assert made.scores[f"velocity/{name}, rotated/{column}"].value <= 0.0
         assert made.scores[f"velocity/network less ridge/{column}"].low > 0.05
-        assert made.scores[f"velocity_tokens/neuroformer less ridge/{column}"].low > 0.03
+        assert made.scores[f"velocity_tokens/neuroformer less ridge/{column}"].low > 0
