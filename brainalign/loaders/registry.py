@@ -119,6 +119,7 @@ def load_latents(name: str | DatasetSpec, features: str, *, root: str | os.PathL
         raise DataError(
             f"'{spec.id}' brings no features along",
             expected=sorted(_FEATURES),
+            found=spec.loader,
             fix="extract latents from its stimuli: brainalign.extract",
         )
     return _function(_FEATURES[spec.loader])(spec, spec_folder(spec, root), features)

@@ -83,7 +83,13 @@ def load_single_word_production(
     sfreq = float(spec.fact("sfreq"))
     volts = _size(unit) if unit is not None else _volts(told, channels, path) or _size(spec.fact("unit"))
     if volts is None:
-        raise DataError("not a unit of voltage", path=path, expected=list(_VOLTS), found=unit or spec.fact("unit"))
+        raise DataError(
+            "not a unit of voltage",
+            path=path,
+            expected=list(_VOLTS),
+            found=unit or spec.fact("unit"),
+            fix="unit= one of those expected",
+        )
     raw = mne.io.RawArray(signals.T * volts, mne.create_info(names, sfreq, "seeg"), verbose="error")
     chosen = EphysOptions.of({"edges": "drop", **{k: v for k, v in options.items() if k not in ("tmin", "tmax")}})
     window = (options.get("tmin"), options.get("tmax"))

@@ -92,6 +92,7 @@ def simulate_circuit(
             "no such circuit",
             expected=f"two units, {MAX_LAG + 1} bins, some pairs coupled and some not, a rate below 100 Hz",
             found=f"n_units={n_units}, seconds={seconds}, density={density}, rate={rate}",
+            fix="change the one that is out of range",
         )
     wiring, firing = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(2))
     pairs = np.flatnonzero(~np.eye(n_units, dtype=bool).ravel())

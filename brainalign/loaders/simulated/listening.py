@@ -70,7 +70,12 @@ def simulate_listening(
     (10, (100, 8), (10, 2, 16))
     """
     if not 2 <= n_kinds <= n_speakers:
-        raise DataError("too few kinds or speakers", expected="2 <= n_kinds <= n_speakers", found=(n_kinds, n_speakers))
+        raise DataError(
+            "too few kinds or speakers",
+            expected="2 <= n_kinds <= n_speakers",
+            found=(n_kinds, n_speakers),
+            fix="more speakers, or fewer kinds",
+        )
     voice, brain, trial = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(3))
     kinds = np.arange(n_speakers) % n_kinds
     typical = voice.standard_normal((n_kinds, N_VOICE))
