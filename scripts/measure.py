@@ -1,6 +1,6 @@
-"""Run the shipped experiments and put their headline scores into the README, with the date and the machine class.
+"""Run the shipped experiments; write their scores into docs/measured.md and the headlines among them into the README.
 
-    python scripts/measure.py [--out runs/measure] [--readme README.md] [--only NAME ...]
+    python scripts/measure.py [--out runs/measure] [--into FOLDER] [--only NAME ...]
 
 Real recordings are found through BRAINALIGN_DATA; an experiment whose recording is absent is left out, by name.
 """
@@ -104,9 +104,17 @@ SHOWN = {
     },
     "simulated_synthesis": {
         "pictures/guided-told/category": "pictures made for each region: the planted category read off them",
-        "pictures/guided-alone/category": "the same, by the gradient alone",
+        "pictures/prior/category": "by the latent prior",
+        "pictures/optimal/category": "the latent that a decoder has for each region, shown",
+        "pictures/guided-alone/category": "by the gradient alone",
         "pictures/guided-told/response, meaning": "response in SD, judge on other data (ceiling: natural, 99 %)",
-        "pictures/guided-told/response, other": "the same, judge on another network too",
+        "pictures/prior/response, other": "judge on another network too, which sees redrawn pictures; latent prior",
+        "pictures/prior at 0/response, other": "by it, the prior at scale 0 (above: 12)",
+        "pictures/prior at 1/response, other": "by it, the prior at scale 1",
+        "pictures/prior at 2/response, other": "by it, the prior at scale 2",
+        "pictures/guided-told/response, other": "by it, the gradient at scale 30, told an embedding",
+        "pictures/guided-told-strong/response, other": "by it, the gradient at scale 100, told an embedding",
+        "pictures/best natural pictures/response, other": "by it, the natural pictures that the guide ranks best",
     },
     "story_segments": {
         "segments/shared space": "fMRI, 36 people hear a story: ten volumes found in the others, correlated components",
@@ -168,17 +176,43 @@ SHOWN = {
     },
 }
 
+HEADLINES = {
+    ("digits69", SHOWN["digits69"]["identify/pixels/two-way"]): None,
+    ("digits69_reconstruction", SHOWN["digits69_reconstruction"]["mindeye2/pixels/two-way"]): (
+        "the same, from the picture that MindEye2 makes"
+    ),
+    ("digits69_reconstruction", SHOWN["digits69_reconstruction"]["linear/pixels/nearest training picture/two-way"]): (
+        "control: the nearest training picture"
+    ),
+    ("images92_rsa", SHOWN["images92_rsa"]["layers/IT/animacy"]): None,
+    ("story_segments", SHOWN["story_segments"]["segments/shared space"]): None,
+    ("spikes_decoding", SHOWN["spikes_decoding"]["velocity/network/vel_x"]): (
+        "spikes of M1: velocity to the right (R²), small convolutional network"
+    ),
+    ("spikes_decoding", SHOWN["spikes_decoding"]["velocity/ridge/vel_x"]): "the same, ridge regression",
+    ("meg_sample", SHOWN["meg_sample"]["modality/accuracy"]): None,
+    ("muse_n170", SHOWN["muse_n170"]["runs/1/auc"]): None,
+    ("eegmmidb_pseudo_online", SHOWN["eegmmidb_pseudo_online"]["fists_feet/ts_lr"]): None,
+    ("eegmmidb_pseudo_online", SHOWN["eegmmidb_pseudo_online"]["online/ts_lr/nmcc"]): None,
+    ("eegmmidb_pseudo_online", SHOWN["eegmmidb_pseudo_online"]["online/ts_lr/nmcc, shuffled (leaks)"]): None,
+    ("ssvep_exo", SHOWN["ssvep_exo"]["cross_subject/cca_lda"]): (
+        "EEG, 6 people: which flicker or rest, trained on other people"
+    ),
+    ("simulated_reconstruction", SHOWN["simulated_reconstruction"]["pictures/linear-layout/pixels two-way"]): None,
+    ("simulated_captions", SHOWN["simulated_captions"]["captions/named"]): None,
+}
+"""Rows of the README: experiment and text of docs/measured.md, and another text where that leans on the row above."""
+
 
 def main() -> int:
-    """Run, print the table, and write it between the markers of the README."""
+    """Run, print the table, and write it and its headlines between the markers of the two files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/measure"))
-    parser.add_argument("--readme", type=Path, default=HERE.parent / "README.md")
+    parser.add_argument("--into", type=Path, default=HERE.parent, help="folder of README.md and docs/measured.md")
     parser.add_argument("--only", nargs="+", choices=list(SHOWN), help="leave the rows of all others as they stand")
     options = parser.parse_args()
-    text = options.readme.read_text()
-    before, rest = text.split(BEGIN)
-    standing, after = rest.split(END)
+    whole, readme = options.into / "docs" / "measured.md", options.into / "README.md"
+    standing = _between(whole)
     rows = []
     for name, wanted in SHOWN.items():
         if options.only and name not in options.only:
@@ -195,12 +229,32 @@ def main() -> int:
         print("no recording found: set BRAINALIGN_DATA", file=sys.stderr)
         return 1
     caption = standing.strip().splitlines()[0] if options.only else _caption()
+    print(_write(whole, caption, rows))
+    _write(readme, caption, headlines(rows))
+    return 0
+
+
+def headlines(rows: list[str]) -> list[str]:
+    """Rows of the README out of those of the whole table."""
+    found = []
+    for (name, told), other in HEADLINES.items():
+        row = next((row for row in rows if row.startswith(f"| {told} |") and f"| `{name}`" in row), None)
+        if row is not None:
+            found.append(row.replace(f"| {told} |", f"| {other or told} |"))
+    return found
+
+
+def _between(path: Path) -> str:
+    return path.read_text().split(BEGIN)[1].split(END)[0]
+
+
+def _write(path: Path, caption: str, rows: list[str]) -> str:
     table = "\n".join(
         [caption, "", "| what | value [95 %] | chance | ceiling | n | experiment |", "|" + "---|" * 6, *rows]
     )
-    print(table)
-    options.readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
-    return 0
+    before, rest = path.read_text().split(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    return table
 
 
 def _row(name: str, told: str, score: Score, date: str) -> str:

@@ -25,7 +25,7 @@ from brainalign.specs import DatasetSpec, list_specs
 from tests.conftest import real_data
 from tests.loaders.pickled import write_npy_dict
 
-ON_DISK = [name for name in list_specs() if name != "simulated"]
+ON_DISK = [name for name in list_specs() if DatasetSpec.load(name).modality != "simulated"]
 SAME_NAME = (
     "digits69",
     "fingers7t",

@@ -17,6 +17,7 @@ from brainalign.loaders.trees import make_tree
 from brainalign.specs import DatasetSpec, list_specs
 from tests.conftest import real_data
 from tests.loaders.pickled import write_npy_dict
+from tests.loaders.test_check import ON_DISK
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_an_empty_folder_is_one_error_that_names_a_file(name, tmp_path):
 ASKED_FOR = {"kay2008": {"nan": "drop"}}
 
 
-@pytest.mark.parametrize("name", [name for name in list_specs() if name != "simulated"])
+@pytest.mark.parametrize("name", ON_DISK)
 def test_every_tree_loads_with_the_defaults(name, tmp_path):
     tree = make_tree(name, tmp_path / name, writers={"npy_dict": write_npy_dict})
     loaded = load(tree.spec, root=tree.root, **ASKED_FOR.get(name, {}))

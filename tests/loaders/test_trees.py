@@ -16,8 +16,9 @@ from brainalign.errors import DataError, SpecError
 from brainalign.loaders.npy_dict import read_npy_dict
 from brainalign.loaders.trees import Tree, make_tree
 from brainalign.loaders.trees.writers import write_brainvision, write_edf
-from brainalign.specs import DatasetSpec, list_specs
+from brainalign.specs import DatasetSpec
 from tests.loaders.pickled import write_npy_dict
+from tests.loaders.test_check import ON_DISK
 
 
 def recovered(features: np.ndarray, responses: np.ndarray, weights: np.ndarray) -> float:
@@ -288,7 +289,7 @@ def flattened(value: object) -> list[np.ndarray]:
     return [array for each in value for array in flattened(each)] if isinstance(value, list) else [np.asarray(value)]
 
 
-@pytest.mark.parametrize("name", [name for name in list_specs() if name not in ("simulated", "bci_iv_2a")])
+@pytest.mark.parametrize("name", [name for name in ON_DISK if name != "bci_iv_2a"])
 def test_the_seed_decides_all(tmp_path, name):
     one, two, other = (make(name, tmp_path / str(i), seed=seed) for i, seed in enumerate((3, 3, 4)))
     for first, second in zip(flattened(one.truth), flattened(two.truth), strict=True):
