@@ -331,6 +331,7 @@ def test_moabb_draws_and_tests_our_results() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    from matplotlib import pyplot
     from moabb.analysis.meta_analysis import compute_dataset_statistics, find_significant_differences
     from moabb.analysis.plotting import paired_plot, score_plot, summary_plot
 
@@ -341,3 +342,4 @@ def test_moabb_draws_and_tests_our_results() -> None:
     assert p_values.shape == effects.shape == (2, 2) and statistics["nsub"].eq(2).all()
     assert score_plot(table)[0] is not None and paired_plot(table, "lr", "coin") is not None
     assert summary_plot(p_values, effects) is not None
+    pyplot.close("all")

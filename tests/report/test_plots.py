@@ -245,12 +245,12 @@ def test_image_grid_leaves_places_empty():
 
 
 def test_the_house_style_neither_takes_nor_leaves_settings():
-    before = dict(matplotlib.rcParams)
+    before, open_before = dict(matplotlib.rcParams), pyplot.get_fignums()
     with matplotlib.rc_context({"figure.facecolor": "red", "axes.facecolor": "red"}):
         figure = plots.score_bars([a_score("a", 0.5, 0.3, 0.6)])
     assert to_hex(figure.get_facecolor()) == to_hex(figure.axes[0].get_facecolor()) == PAPER
     assert dict(matplotlib.rcParams) == before
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == open_before
 
 
 def test_a_name_with_dollars_is_a_name():
