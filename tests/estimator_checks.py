@@ -140,7 +140,6 @@ CASES = {
         lambda: LagNetwork(1, width=8, dropout=0.0, training={"n_epochs": 12, "batch_size": 32, "learning_rate": 0.08}),
         brain_first=False,
         tolerance=1e-5,
-        expected_failures={"check_methods_subset_invariance": "asks for 1e-7, a network in float32 gives 1e-6"},
     ),
     "Neuroformer": Case(
         lambda: Neuroformer(**SMALL_NEUROFORMER), brain_first=True, tolerance=1e-5, on_signals=True, on_counts=True

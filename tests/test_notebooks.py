@@ -30,7 +30,7 @@ def test_every_notebook_is_listed() -> None:
     assert [path.stem for path in NOTEBOOKS] == sorted(N_FIGURES)
 
 
-SLOW = ["07_ask_a_voxel"]
+SLOW = ["05_from_brain_to_pictures", "07_ask_a_voxel"]
 
 
 @pytest.mark.timeout(400)
@@ -55,6 +55,7 @@ def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert min(len(picture) for picture in pictures) > 4000
 
 
+@pytest.mark.slow
 def test_geometries_without_data_say_that_they_are_synthetic(tmp_path: Path) -> None:
     where = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     changes = {"BRAINALIGN_DATA": str(tmp_path / "nowhere"), "PYTHONPATH": where, "MPLBACKEND": "Agg"}

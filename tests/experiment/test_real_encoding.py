@@ -53,6 +53,7 @@ def test_captions_of_voxels_hold_for_digits_held_out(do):
     assert abs(shuffled.value) < 0.02 and abs(said.chance) < 0.01
 
 
+@pytest.mark.slow
 def test_movement_and_motor_cortex_both_ways(do):
     made = do("spikes_encoding", "spikes_reaching")
     scores = made.scores

@@ -76,6 +76,7 @@ def test_haxby_category_beside_a_plain_svm(do):
     assert made.scores["zero_shot/accuracy"].chance == 0.5
 
 
+@pytest.mark.slow
 def test_images92(do):
     made = do("images92")
     ceilings = {region: made.scores[f"geometry/{region}/pixels"].ceiling for region in ("EVC", "IT")}

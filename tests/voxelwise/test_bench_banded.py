@@ -24,6 +24,7 @@ def check(row: dict) -> None:
     assert 0 < row["max_abs_diff"] < 1e-4 and row["same_choice"] > 0.95
 
 
+@pytest.mark.slow
 def test_one_case_beside_its_peer(tmp_path):
     pytest.importorskip("himalaya")
     (row,) = run(tmp_path, "--case", "banded-float32")
