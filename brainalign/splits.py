@@ -185,6 +185,8 @@ def folds(
     ------
     DataError
         When there are fewer groups than folds, or a label has fewer groups than two.
+    LeakageError
+        When epochs of trials overlap between train and test (`check_windows_apart`).
 
     Examples
     --------
@@ -192,9 +194,20 @@ def folds(
     [[0, 2], [1], [3]]
     """
     values = _column(source, by)
+    made = [_fold(values, rows, by) for rows in _dealt(values, by, n_splits, seed, stratify)]
+    if isinstance(source, Trials):
+        for fold in made:
+            check_windows_apart(source, fold.train, fold.test)
+    return made
+
+
+def _dealt(
+    values: np.ndarray, by: str, n_splits: int | None, seed: int | None, stratify: Sequence[Any] | np.ndarray | None
+) -> list[np.ndarray]:
+    """Rows of the test of each fold."""
     groups = _groups(values, by, n_splits or 2)
     if n_splits is None:
-        return [_fold(values, np.flatnonzero(values == group), by) for group in groups]
+        return [np.flatnonzero(values == group) for group in groups]
     if n_splits < 2:
         raise DataError("n_splits must be at least 2", found=n_splits)
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -202,7 +215,7 @@ def folds(
         label_of = _label_of_group(values, np.asarray(stratify, dtype=object), groups)
         order = order[np.argsort([label_of[group] for group in groups[order]], kind="stable")]
     dealt = [groups[order[start::n_splits]] for start in range(n_splits)]
-    return [_fold(values, np.flatnonzero(np.isin(values, some)), by) for some in dealt]
+    return [np.flatnonzero(np.isin(values, some)) for some in dealt]
 
 
 def _label_of_group(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[Any, str]:

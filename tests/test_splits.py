@@ -128,3 +128,15 @@ def test_contiguous_blocks_leave_the_gap_on_both_sides():
 def test_check_disjoint_names_the_offenders():
     with pytest.raises(LeakageError, match=r"\['b'\]"):
         check_disjoint(["a", "b"], ["b", "c"])
+
+
+@pytest.mark.parametrize("divide", [split, folds])
+def test_epochs_that_share_samples_do_not_part(divide):
+    table = pd.DataFrame({"stimulus_id": list("abcdef"), "run": [1, 1, 1, 2, 2, 2], "onset": [0.0, 0.5, 1.0] * 2})
+    trials = Trials(np.zeros((6, 2, 9)), table, times=np.arange(9) / 10)
+    for order in (np.arange(6), np.array([5, 0, 3, 2, 4, 1])):
+        with pytest.raises(LeakageError, match="share samples"):
+            divide(trials.select(order), "stimulus_id")
+    divide(trials, "run", **({"test_size": 1} if divide is split else {"n_splits": 2}))
+    far = Trials(trials.responses, table.assign(onset=2 * table["onset"]), times=trials.times)
+    divide(far, "stimulus_id")
