@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,38 +65,62 @@ def compute(analysis: Synthesis, context: Context) -> StepResult:
     runs = makers(analysis, work, next(iter(context.latents(name).values())))
     first = next(iter(runs))
     runs[_BEST] = lambda target, place: _best_natural(guide, natural, target, analysis.n)
+    judging = _Judging(analysis, context, guide, judges, natural)
     preferred: dict[str, Latents] = {}
-    for label, make in runs.items():
-        named, planted, judged_all = [], [], []
-        for region in progress(regions, description=label):
-            target = f"roi == '{region}'"
-            place = None if context.place is None else context.place / "pictures" / analysis.name / label / region
-            made = make(target, place)
-            judged = [judge_synthesis(made, target, guide=guide, judge=one, natural=natural) for one in judges]
-            planted += [analysis.planted.get(region)] * len(made)
-            judged_all.append(judged)
-            row = {"sampler": label, "region": region, "guide": float(_mean_response(guide, made, target).mean())}
-            for judge, one in zip(analysis.judges, judged):
-                row |= {judge: one.summary.value, f"{judge}, natural 99 %": one.summary.ceiling}
-            if analysis.categories:
-                read = _read(made, analysis, context)
-                named += list(read)
-                row["read"] = str(pd.Series(read).mode().iloc[0])
-                if region in analysis.planted:
-                    row["planted"] = float(np.mean(read == analysis.planted[region]))
-            rows.append(row)
+    for number, (label, make) in enumerate(runs.items()):
+        made = {one: judging.of_region(label, one, make) for one in progress(regions, description=label)}
+        rows += [one.row for one in made.values()]
+        for region, one in made.items():
+            drawn = thumbnails if label == _BEST else stack
+            arrays[f"{number}_{region}"] = drawn(one.pictures, list(one.pictures.ids))
             if label == first and analysis.differences:
-                preferred[region] = extract(made, guide.network, cache=False)
-            arrays[f"{list(runs).index(label)}_{region}"] = (
-                thumbnails(made, made.ids) if label == _BEST else stack(made, list(made.ids))
-            )
-        scores |= _scores(label, analysis, named, planted, judged_all)
+                preferred[region] = extract(one.pictures, guide.network, cache=False)
+        scores |= _scores(label, analysis, made)
     facts: dict[str, Any] = {"rows": rows, "runs": list(runs), "regions": regions, "redrawn": analysis.redraw}
     facts["judges"] = [_accuracy(one, judge, halves[0], context, seen) for one, judge in zip(analysis.judges, judges)]
     if analysis.differences:
         table = differences(analysis.differences, preferred, partial(context.extract_text, name), seed=seed)
         facts["differences"] = frame_to_json(table)
     return StepResult({f"{analysis.name}/{one}": score for one, score in scores.items()}, arrays, facts)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Pictures for a region: how each judge finds them, the category read off each, and their row of the table."""
+
+    pictures: Stimuli
+    judged: list[Any]
+    read: list[str]
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """Who judges pictures, beside which natural ones."""
+
+    analysis: Synthesis
+    context: Context
+    guide: PictureEncoder
+    judges: list[PictureEncoder]
+    natural: Stimuli
+
+    def of_region(self, label: str, region: str, make: Callable[[str, Path | None], Stimuli]) -> _Made:
+        """Pictures of one region by one sampler."""
+        analysis, target = self.analysis, f"roi == '{region}'"
+        root = self.context.place
+        made = make(target, None if root is None else root / "pictures" / analysis.name / label / region)
+        judged = [
+            judge_synthesis(made, target, guide=self.guide, judge=one, natural=self.natural) for one in self.judges
+        ]
+        row = {"sampler": label, "region": region, "guide": float(_mean_response(self.guide, made, target).mean())}
+        for judge, one in zip(analysis.judges, judged):
+            row |= {judge: one.summary.value, f"{judge}, natural 99 %": one.summary.ceiling}
+        read = _read(made, analysis, self.context) if analysis.categories else np.array([], dtype=str)
+        if analysis.categories:
+            row["read"] = str(pd.Series(read).mode().iloc[0])
+            if region in analysis.planted:
+                row["planted"] = float(np.mean(read == analysis.planted[region]))
+        return _Made(made, judged, list(read), row)
 
 
 def _named(analysis: Synthesis, named: np.ndarray, planted: np.ndarray) -> Score:
@@ -158,10 +184,13 @@ def _best_natural(guide: PictureEncoder, natural: Stimuli, target: str, n: int) 
     return natural.select([natural.ids[row] for row in order])
 
 
-def _scores(name: str, analysis: Synthesis, named: list, planted: list, judged: list) -> dict[str, Score]:
+def _scores(name: str, analysis: Synthesis, regions: dict[str, _Made]) -> dict[str, Score]:
     """The planted category read off the pictures, and the response by each judge over all regions."""
     made: dict[str, Score] = {}
+    judged = [one.judged for one in regions.values()]
     if analysis.planted:
+        named = [read for one in regions.values() for read in one.read]
+        planted = [analysis.planted.get(region) for region, one in regions.items() for _ in one.pictures.ids]
         known = np.array([one is not None for one in planted])
         made[f"{name}/category"] = _named(analysis, np.array(named)[known], np.array(planted)[known])
     for label, own in zip(analysis.judges, zip(*judged, strict=True), strict=True):
